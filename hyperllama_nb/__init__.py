@@ -1,0 +1,59 @@
+"""Run language models from a notebook."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from hyperllama_nb._version import __version__
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from hyperllama_nb.client import (
+        AsyncClient,
+        Client,
+        Engine,
+        Response,
+        Stream,
+        chat,
+        client,
+        generate,
+        load,
+    )
+    from hyperllama_nb.errors import HyperLlamaError
+
+__all__ = [
+    "AsyncClient",
+    "Client",
+    "Engine",
+    "HyperLlamaError",
+    "Response",
+    "Stream",
+    "__version__",
+    "chat",
+    "client",
+    "generate",
+    "load",
+    "load_ipython_extension",
+]
+
+_HOMES = {name: "hyperllama_nb.client" for name in __all__}
+_HOMES["HyperLlamaError"] = "hyperllama_nb.errors"
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used: loading the extension must stay cheap."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    """Return the public names."""
+    return __all__
+
+
+def load_ipython_extension(shell: "InteractiveShell") -> None:
+    """Register `%llm` and `%%llm`; called by `%load_ext hyperllama_nb`."""
+    from hyperllama_nb.magics import HyperLlamaMagics
+
+    shell.register_magics(HyperLlamaMagics)

@@ -1,0 +1,1 @@
+"""Launching engines and speaking to them."""
