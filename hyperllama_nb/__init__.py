@@ -15,7 +15,6 @@ if TYPE_CHECKING:
         Response,
         Stream,
         chat,
-        client,
         generate,
         load,
     )
@@ -30,13 +29,12 @@ __all__ = [
     "Stream",
     "__version__",
     "chat",
-    "client",
     "generate",
     "load",
     "load_ipython_extension",
 ]
 
-_HOMES = {name: "hyperllama_nb.client" for name in __all__}
+_HOMES = dict.fromkeys(__all__, "hyperllama_nb.client")
 _HOMES["HyperLlamaError"] = "hyperllama_nb.errors"
 
 

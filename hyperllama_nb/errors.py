@@ -24,8 +24,8 @@
     │   └── ProtocolMismatchError   409
     └── ConflictError               409   somebody else holds what was asked for
 
-Each message says what happened, why, and the next step. `status` is the HTTP status that carries the
-error, `code` its name on the wire, so that a client raises the class that the service raised.
+Each message says what happened, why, and the next step. `status` is the HTTP status that carries
+the error, `code` its name on the wire, so that a client raises the class that the service raised.
 """
 
 from typing import ClassVar

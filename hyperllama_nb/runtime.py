@@ -36,8 +36,8 @@ ENVIRONMENT_RELEVANT = (
 def runtime_dir() -> Path:
     """Return the private directory of this user's service, making it where it is missing.
 
-    `HYPERLLAMA_RUNTIME_DIR` names it; otherwise it lies in the system's temporary directory, never in a
-    home directory, since sockets and locks do not work on every network file system.
+    `HYPERLLAMA_RUNTIME_DIR` names it; otherwise it lies in the system's temporary directory, never
+    in a home directory, since sockets and locks do not work on every network file system.
     Raises ServiceError if the directory belongs to somebody else, is a link, or is open to others.
     """
     named = os.environ.get("HYPERLLAMA_RUNTIME_DIR")
@@ -58,8 +58,8 @@ def runtime_dir() -> Path:
     if status.st_uid != os.getuid() or status.st_mode & 0o077:
         raise ServiceError(
             f"The runtime directory {path} is not private (owner {status.st_uid}, mode "
-            f"{stat.S_IMODE(status.st_mode):o}; expected {os.getuid()} and 700). Run `chmod 700 {path}` "
-            "if it is yours, or set HYPERLLAMA_RUNTIME_DIR to a directory of your own."
+            f"{stat.S_IMODE(status.st_mode):o}; expected {os.getuid()} and 700). Run "
+            f"`chmod 700 {path}` if it is yours, or set HYPERLLAMA_RUNTIME_DIR to a directory of your own."
         )
     return path
 

@@ -8,7 +8,7 @@ from typing import Literal
 class Event:
     """A piece of generated text, or the end of it.
 
-    `text` may be empty: an engine emits a token whose bytes end inside a character as an empty piece.
+    `text` may be empty: a token whose bytes end inside a character comes as an empty piece.
     The last event has a `reason`; counts are tokens, and None where the engine did not say.
     `prompt_tokens` includes `cached_tokens`.
     """
