@@ -59,7 +59,8 @@ def runtime_dir() -> Path:
         raise ServiceError(
             f"The runtime directory {path} is not private (owner {status.st_uid}, mode "
             f"{stat.S_IMODE(status.st_mode):o}; expected {os.getuid()} and 700). Run "
-            f"`chmod 700 {path}` if it is yours, or set HYPERLLAMA_RUNTIME_DIR to a directory of your own."
+            f"`chmod 700 {path}` if it is yours, or set HYPERLLAMA_RUNTIME_DIR to a directory of "
+            "your own."
         )
     return path
 
