@@ -1,0 +1,60 @@
+"""Keep every test away from the user's own service, store and settings."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+_KEPT = {"HYPERLLAMA_TEST_MODELS", "HYPERLLAMA_TEST_CLIENTS_PYTHON"}
+
+
+def _move_to(place: Path, patch: pytest.MonkeyPatch) -> None:
+    """Point everything that the package reads or writes below one directory."""
+    for name in list(os.environ):
+        if name.startswith(("HYPERLLAMA_", "OLLAMA_")) and name not in _KEPT:
+            patch.delenv(name)
+    runtime = place / "r"
+    runtime.mkdir(mode=0o700)
+    patch.setenv("HYPERLLAMA_RUNTIME_DIR", str(runtime))
+    patch.setenv("HYPERLLAMA_MODELS", str(place / "models"))
+    patch.setenv("HYPERLLAMA_CACHE", str(place / "cache"))
+    patch.setenv("IPYTHONDIR", str(place / "ipython"))
+    for name in ("HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"):
+        patch.setenv(name, str(place / name.lower()))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def session_place() -> Iterator[Path]:
+    """Give the session a directory of its own, short because a Unix socket's path has little room.
+
+    Integration tests share it, and with it one service; they also share the store and the compile
+    cache that `HYPERLLAMA_TEST_MODELS` and `HYPERLLAMA_CACHE` name.
+    """
+    shared = {
+        "HYPERLLAMA_MODELS": os.environ.get("HYPERLLAMA_TEST_MODELS"),
+        "HYPERLLAMA_CACHE": os.environ.get("HYPERLLAMA_CACHE"),
+        "HYPERLLAMA_MAX": os.environ.get("HYPERLLAMA_MAX"),
+    }
+    place = Path(tempfile.mkdtemp(prefix="hl", dir="/tmp"))
+    with pytest.MonkeyPatch.context() as patch:
+        _move_to(place, patch)
+        for name, value in shared.items():
+            if value:
+                patch.setenv(name, value)
+        yield place
+    shutil.rmtree(place, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def own_place(
+    request: pytest.FixtureRequest, session_place: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """Give each unit test a directory of its own."""
+    if "integration" in request.path.parts:
+        return session_place
+    place = Path(tempfile.mkdtemp(prefix="t", dir=session_place))
+    _move_to(place, monkeypatch)
+    return place
