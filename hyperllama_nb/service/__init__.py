@@ -1,0 +1,1 @@
+"""The engine service: it owns the engines and answers the Ollama API."""

@@ -1,0 +1,72 @@
+"""The HTTP application of the service."""
+
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+from hyperllama_nb.access.hosts import host_allowed
+from hyperllama_nb.access.limits import MAX_BODY_BYTES
+from hyperllama_nb.errors import HyperLlamaError
+from hyperllama_nb.service.keys import SERVICE
+from hyperllama_nb.service.routes import admin, generation, ollama, unsupported
+from hyperllama_nb.service.service import Service
+from hyperllama_nb.service.wire import error_body
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def build_app(service: Service) -> web.Application:
+    """Return the application with all routes; every door leads to it."""
+    app = web.Application(middlewares=[_errors, _hosts, _activity], client_max_size=MAX_BODY_BYTES)
+    app[SERVICE] = service
+    for module in (ollama, generation, admin, unsupported):
+        app.add_routes(module.routes)
+    return app
+
+
+@web.middleware
+async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answer each error with a status and one JSON object."""
+    try:
+        return await handler(request)
+    except web.HTTPException as error:
+        if error.status == web.HTTPNotFound.status_code:
+            return web.Response(status=404, text="404 page not found")
+        if error.status == web.HTTPMethodNotAllowed.status_code:
+            return web.Response(
+                status=405, text="405 method not allowed", headers={"Allow": error.headers["Allow"]}
+            )
+        return web.json_response({"error": error.text or error.reason}, status=error.status)
+    except ConnectionError:
+        raise
+    except Exception as error:  # noqa: BLE001  the boundary: nothing may leave without an answer
+        status = error.status if isinstance(error, HyperLlamaError) else 500
+        return web.json_response(error_body(error), status=status)
+
+
+@web.middleware
+async def _hosts(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Refuse foreign Host headers on TCP: a web page can give this machine a name of its own."""
+    transport = request.transport
+    name = transport.get_extra_info("sockname") if transport else None
+    if isinstance(name, tuple):
+        if not host_allowed(request.headers.get("Host", ""), extra=(str(name[0]),)):
+            return web.json_response(
+                {
+                    "error": "The Host header names a host that this service does not answer for. "
+                    "Use localhost or 127.0.0.1 in the URL."
+                },
+                status=403,
+            )
+        if request.path.startswith("/admin/"):
+            return web.Response(status=404, text="404 page not found")
+    return await handler(request)
+
+
+@web.middleware
+async def _activity(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Count what keeps the service alive: every request but the polls of a monitor."""
+    if request.path in ("/admin/status", "/health"):
+        return await handler(request)
+    with request.app[SERVICE].active():
+        return await handler(request)

@@ -1,0 +1,193 @@
+"""Ollama's routes for models: what is in the store, what is loaded, and changing it."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from aiohttp import web
+
+from hyperllama_nb._version import __version__
+from hyperllama_nb.errors import ModelNotFoundError, RequestError
+from hyperllama_nb.models.manifest import Manifest
+from hyperllama_nb.service.keys import SERVICE
+from hyperllama_nb.service.wire import Body, answer
+
+routes = web.RouteTableDef()
+
+OLLAMA_VERSION = "0.33.0"
+"""The version of Ollama's API that clients may expect; they compare it, so it is numeric."""
+
+FOREVER = timedelta(days=365 * 292)
+"""What Ollama adds to the time for a model that never expires."""
+
+
+@routes.get("/")
+async def root(request: web.Request) -> web.Response:
+    """Answer the heartbeat that Ollama's clients send first."""
+    del request
+    return web.Response(text="Ollama is running")
+
+
+@routes.get("/health")
+async def health(request: web.Request) -> web.Response:
+    """Answer that the service itself is up, whatever the engines do."""
+    del request
+    return web.json_response({"status": "ok"})
+
+
+@routes.get("/api/version")
+async def version(request: web.Request) -> web.Response:
+    """Tell the API's version, with ours behind the dash."""
+    del request
+    return web.json_response({"version": f"{OLLAMA_VERSION}-hyperllama.{__version__}"})
+
+
+@routes.get("/api/tags")
+async def tags(request: web.Request) -> web.Response:
+    """List the models in the store, newest first."""
+    models = [
+        {
+            "name": manifest.name,
+            "model": manifest.name,
+            "modified_at": _local(manifest.modified_at),
+            "size": manifest.size,
+            "digest": manifest.digest,
+            "details": manifest.details(),
+            "capabilities": list(manifest.capabilities),
+        }
+        for manifest in request.app[SERVICE].store.list()
+    ]
+    return web.json_response({"models": models})
+
+
+@routes.get("/api/ps", allow_head=False)
+async def ps(request: web.Request) -> web.Response:
+    """List the loaded models, the longest-lived first."""
+    engines = [e for e in request.app[SERVICE].manager.engines.values() if e.alive]
+    rows: list[tuple[datetime, dict[str, Any]]] = []
+    for engine in engines:
+        left = engine.keep_alive if engine.expires_in is None else max(0.0, engine.expires_in)
+        if engine.leases:
+            left = FOREVER.total_seconds()
+        now = datetime.now(UTC)
+        expires = now + min(FOREVER, timedelta(seconds=min(left, FOREVER.total_seconds())))
+        memory = engine.process.memory()
+        rows.append(
+            (
+                expires,
+                {
+                    "name": engine.model,
+                    "model": engine.model,
+                    "size": memory,
+                    "digest": engine.manifest.digest,
+                    "details": engine.manifest.details(),
+                    "expires_at": _local(expires),
+                    "size_vram": memory if engine.spec.placement.device == "gpu" else 0,
+                    "context_length": engine.spec.context,
+                },
+            )
+        )
+    rows.sort(key=lambda row: row[0], reverse=True)
+    return web.json_response({"models": [row for _, row in rows]})
+
+
+@routes.post("/api/show")
+async def show(request: web.Request) -> web.Response:
+    """Describe a model."""
+    body = await Body.read(request)
+    manifest = request.app[SERVICE].store.get(_model(body))
+    described: dict[str, Any] = {
+        "modelfile": _modelfile(manifest),
+        "parameters": "\n".join(_parameters(manifest)),
+        "template": manifest.template or "",
+        "details": manifest.details(),
+        "model_info": manifest.model_info(),
+        "capabilities": list(manifest.capabilities),
+        "modified_at": _local(manifest.modified_at),
+        "hyperllama": {
+            "source": manifest.source,
+            "revision": manifest.revision,
+            "encoding": manifest.encoding,
+            "digest": manifest.digest,
+            "size": manifest.size,
+            "files": [
+                {"path": f.path, "digest": f.digest, "size": f.size, "role": f.role}
+                for f in manifest.files
+            ],
+        },
+    }
+    if manifest.system:
+        described["system"] = manifest.system
+    if manifest.license_text or manifest.license:
+        described["license"] = manifest.license_text or manifest.license
+    return web.json_response(described)
+
+
+@routes.post("/api/pull")
+async def pull(request: web.Request) -> web.StreamResponse:
+    """Fetch a model into the store, telling the progress."""
+    body = await Body.read(request)
+    text = body.get("model", str, "") or body.get("name", str, "")
+    given = body.get("name", str, "") if body.get("model", str, "") else ""
+    if not text.strip():
+        raise RequestError("invalid model name")
+    lines = request.app[SERVICE].pulls.pull(text, given or None)
+    return await answer(request, lines, stream=body.get("stream", bool, True))
+
+
+@routes.post("/api/copy")
+async def copy(request: web.Request) -> web.Response:
+    """Give a model a second name."""
+    body = await Body.read(request)
+    request.app[SERVICE].store.copy(body.get("source", str), body.get("destination", str))
+    return web.Response()
+
+
+@routes.delete("/api/delete")
+async def delete(request: web.Request) -> web.Response:
+    """Remove a name, and the files that only it uses; a loaded engine ends when it is idle."""
+    body = await Body.read(request)
+    service = request.app[SERVICE]
+    manifest = service.store.get(_model(body))
+    service.store.delete(manifest.name)
+    service.manager.unload_soon(manifest.name)
+    return web.Response()
+
+
+def find(request: web.Request, body: Body) -> Manifest:
+    """Return the manifest that a generating request names; Ollama's texts for what can be wrong."""
+    name = body.get("model", str, "")
+    if not name.strip():
+        raise ModelNotFoundError(
+            "model '' not found: the request names no model. `hyperllama list` shows the names."
+        )
+    return request.app[SERVICE].store.get(name)
+
+
+def _model(body: Body) -> str:
+    name = body.get("model", str, "") or body.get("name", str, "")
+    if not name.strip():
+        raise RequestError("model is required")
+    return name
+
+
+def _local(time: datetime) -> str:
+    return time.astimezone().isoformat()
+
+
+def _parameters(manifest: Manifest) -> list[str]:
+    """Return the model's options as Ollama prints them: a name, spaces, a value."""
+    lines: list[str] = []
+    for name, value in manifest.options.items():
+        values = value if isinstance(value, list | tuple) else [value]
+        for one in values:
+            shown = f'"{one}"' if isinstance(one, str) else str(one)
+            lines.append(f"{name:<30} {shown}")
+    return lines
+
+
+def _modelfile(manifest: Manifest) -> str:
+    lines = [f"FROM {manifest.name}"]
+    if manifest.system:
+        lines.append(f'SYSTEM """{manifest.system}"""')
+    lines += [f"PARAMETER {line}" for line in _parameters(manifest)]
+    return "\n".join(lines) + "\n"

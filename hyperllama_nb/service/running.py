@@ -1,0 +1,268 @@
+"""A running engine: one model, its process, its queue and its counters."""
+
+import asyncio
+import contextlib
+import dataclasses
+import logging
+import math
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+
+from hyperllama_nb.engines.base import Backend, LaunchSpec, Phase
+from hyperllama_nb.engines.events import Event
+from hyperllama_nb.engines.openai import Wire
+from hyperllama_nb.engines.process import EngineProcess
+from hyperllama_nb.errors import EngineDiedError, EngineError, EngineStartError, HyperLlamaError
+from hyperllama_nb.models.manifest import Manifest
+from hyperllama_nb.runtime import logs_dir
+from hyperllama_nb.service.admission import Admission
+from hyperllama_nb.service.prompt import Prompter
+
+log = logging.getLogger(__name__)
+
+State = Literal["loading", "ready", "stopping", "failed"]
+Line = dict[str, Any]
+Report = Callable[[Line], Awaitable[None]]
+"""Takes a progress line of the private protocol (`{"status": "loading", …}`)."""
+
+PROGRESS_INTERVAL = 1.0
+"""Seconds between two progress lines while nothing changes: no cell is silent for longer."""
+
+DEATH_NOTICE = 3.0
+"""Seconds to wait for the exit code once an engine has dropped a connection."""
+
+
+class RunningEngine:
+    """One engine process and all that the service knows of it.
+
+    The manager makes it, runs `load` in a task of its own (so that a caller who leaves does not
+    abort the load), and stops it.
+    """
+
+    def __init__(self, manifest: Manifest, backend: Backend, spec: LaunchSpec, slots: int) -> None:
+        self.manifest = manifest
+        self.backend = backend
+        self.spec = spec
+        self.admission = Admission(slots, spec.max_queue)
+        self.prompter = Prompter(spec.directory, manifest)
+        self.process = EngineProcess(spec.socket, spec.workdir, log_file(manifest.name))
+        self.wire: Wire | None = None
+        self.state: State = "loading"
+        self.phase = "start"
+        self.message = f"starting {backend.name}"
+        self.error: HyperLlamaError | None = None
+        self.started = time.monotonic()
+        self.loaded: asyncio.Task[None] | None = None
+        self.users = 0
+        self.leases: set[str] = set()
+        self.keep_alive = 0.0
+        self.idle_since = time.monotonic()
+        self.requests = 0
+        self.prompt_tokens = 0
+        self.output_tokens = 0
+        self.restarts = 0
+        self.died_at: float | None = None
+        self._changed = asyncio.Event()
+
+    @property
+    def model(self) -> str:
+        """Return the model's display name."""
+        return self.manifest.name
+
+    @property
+    def alive(self) -> bool:
+        """Tell whether requests can be given to it, now or once it has loaded."""
+        return self.state in ("loading", "ready")
+
+    @property
+    def idle(self) -> bool:
+        """Tell whether nothing needs it at this moment."""
+        return self.users == 0 and self.state == "ready"
+
+    @property
+    def expires_in(self) -> float | None:
+        """Return the seconds until it may be unloaded; None while it is used, leased or pinned."""
+        if self.users or self.leases or self.keep_alive == math.inf:
+            return None
+        return self.idle_since + self.keep_alive - time.monotonic()
+
+    async def load(self, deadline: float) -> None:
+        """Launch the process and wait until it answers a request, for at most `deadline` seconds.
+
+        Raises EngineStartError with the last log lines if it ends or does not answer in time.
+        """
+        try:
+            launch = self.backend.command(self.spec)
+            await self.process.start(launch, self.backend, self._on_phase)
+            self.wire = await self.process.wait_ready(self.model, deadline or None)
+        except asyncio.CancelledError:
+            await self.stop()
+            raise
+        except (HyperLlamaError, OSError) as error:
+            if not isinstance(error, HyperLlamaError):
+                error = EngineStartError(
+                    f"The engine for {self.model} could not be launched: {error}. "
+                    "Run `hyperllama status` to see where it looks for its program."
+                )
+            await self.process.stop()
+            raise error from None
+        self.idle_since = time.monotonic()
+        self._set("ready", "ready", f"ready after {self.elapsed:.1f} s")
+        log.info("%s is ready after %.1f s", self.model, self.elapsed)
+
+    def fail(self, error: HyperLlamaError) -> None:
+        """Note why it does not run."""
+        self.error = error
+        self._set("failed", "failed", str(error))
+        log.warning("load of %s failed: %s", self.model, error)
+
+    def resize(self, batch: int) -> None:
+        """Launch with another batch size than was planned; only before `load`."""
+        self.spec = dataclasses.replace(self.spec, batch=batch)
+        self.admission.slots = batch
+
+    @property
+    def elapsed(self) -> float:
+        """Return the seconds since the launch."""
+        return time.monotonic() - self.started
+
+    def _on_phase(self, phase: Phase) -> None:
+        if self.state == "loading":
+            self._set("loading", phase.name, phase.message)
+
+    def _set(self, state: State, phase: str, message: str) -> None:
+        self.state, self.phase, self.message = state, phase, message
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def wait_loaded(self, report: Report | None = None) -> None:
+        """Wait for the load to end, reporting its phase at each change and once a second.
+
+        Raises what the load raised. Cancelling the wait leaves the load running.
+        """
+        assert self.loaded is not None, "the manager starts the load before it hands the engine out"
+        while not self.loaded.done():
+            if report is not None:
+                await report(self.progress())
+            changed = asyncio.ensure_future(self._changed.wait())
+            try:
+                await asyncio.wait(
+                    {self.loaded, changed},
+                    timeout=PROGRESS_INTERVAL,
+                    return_when=asyncio.FIRST_COMPLETED,
+                )
+            finally:
+                changed.cancel()
+        if self.loaded.cancelled():
+            raise EngineStartError(
+                f"The load of {self.model} was stopped before it was ready. Run the request again."
+            )
+        self.loaded.result()
+
+    def progress(self) -> Line:
+        """Return the present phase as a progress line."""
+        return {
+            "status": "loading",
+            "model": self.model,
+            "phase": self.phase,
+            "message": self.message,
+            "elapsed": round(self.elapsed, 3),
+        }
+
+    async def complete(
+        self, ids: Sequence[int], params: dict[str, Any]
+    ) -> AsyncGenerator[Event, None]:
+        """Stream the completion of the token ids `ids`.
+
+        Raises EngineDiedError with the engine's last words if it ends meanwhile. Closing the
+        iterator closes the connection to the engine, which frees its slot.
+        """
+        if self.wire is None or self.state != "ready":
+            raise EngineDiedError(f"The engine for {self.model} is not running. Run it again.")
+        self.requests += 1
+        self.prompt_tokens += len(ids)
+        stream = self.wire.stream(ids, {"model": self.model, **params})
+        seen = 0
+        try:
+            async with contextlib.aclosing(stream):
+                async for event in stream:
+                    if event.text:
+                        seen += 1
+                        self.output_tokens += 1
+                    if event.output_tokens is not None:
+                        # Chunks were counted as they came; the engine's own count settles it.
+                        self.output_tokens += event.output_tokens - seen
+                    yield event
+        except EngineError as error:
+            raise await self._obituary(error) from error
+
+    async def _obituary(self, error: EngineError) -> EngineError:
+        """Return what to tell of a broken stream: the engine's end, where it ended."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.process.wait(), DEATH_NOTICE)
+        if self.process.returncode is None:
+            return error
+        return EngineDiedError(
+            f"The engine for {self.model} ended while it was answering: "
+            f"{self.backend.explain(self.process.log_tail(20), self.process.returncode)} "
+            f"Run it again: the engine is started anew. `hyperllama logs {self.model}` has its log."
+        )
+
+    async def watch(self) -> None:
+        """Wait for the process to end on its own and note it as failed."""
+        await self.process.wait()
+        if self.state == "ready":
+            self.died_at = time.monotonic()
+            self.error = EngineDiedError(
+                f"The engine for {self.model} ended: "
+                f"{self.backend.explain(self.process.log_tail(20), self.process.returncode or 0)}"
+            )
+            self._set("failed", "failed", str(self.error))
+            log.warning("%s", self.error)
+
+    async def stop(self) -> None:
+        """End the process and all that it started; returns when none of it is left."""
+        if self.state != "failed":
+            self._set("stopping", "stopping", "stopping")
+        await self.process.stop()
+
+    def status(self) -> Line:
+        """Return the engine's line of `/admin/status`."""
+        expires = self.expires_in
+        return {
+            "model": self.model,
+            "digest": self.manifest.digest,
+            "state": self.state,
+            "phase": self.phase,
+            "message": self.message,
+            "elapsed": round(self.elapsed, 3),
+            "backend": self.backend.name,
+            "device": self.spec.placement.device,
+            "pid": self.process.pid,
+            "context_length": self.spec.context,
+            "batch_size": self.admission.slots,
+            "memory": self.process.memory(),
+            "running": self.admission.running,
+            "queued": self.admission.queued,
+            "requests": self.requests,
+            "prompt_tokens": self.prompt_tokens,
+            "output_tokens": self.output_tokens,
+            "restarts": self.restarts,
+            "tcp": self.process.tcp,
+            "log": str(self.process.log),
+            "error": str(self.error) if self.error else None,
+            "expires_at": None if expires is None else _after(expires).isoformat(),
+            "leases": len(self.leases),
+        }
+
+
+def log_file(model: str) -> Any:
+    """Return the path of the log of the model's engine."""
+    safe = "".join(c if c.isalnum() or c in "._-" else "_" for c in model)
+    return logs_dir() / f"{safe}.log"
+
+
+def _after(seconds: float) -> datetime:
+    return datetime.now(UTC).astimezone() + timedelta(seconds=max(0.0, seconds))
