@@ -91,7 +91,7 @@ class Options:
                 if name in _RULES:
                     values[name] = _read(name, value, _RULES[name])
                     given.add(name)
-                elif source is request:
+                elif source is request and name != "backend":
                     if name in _WITHOUT_EFFECT:
                         _read(name, value, _Rule(_WITHOUT_EFFECT[name], None))
                     ignored.append(name)
