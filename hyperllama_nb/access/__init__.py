@@ -1,0 +1,1 @@
+"""Who may ask what: checks that hold for every door."""
