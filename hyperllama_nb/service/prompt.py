@@ -24,6 +24,11 @@ class Fitted:
     truncated: int = 0
 
 
+def _aim(limit: int) -> int:
+    """Return the length below which a prompt is cut once it must be cut."""
+    return limit - limit // 4
+
+
 class Prompter:
     """Render, tokenise and shorten prompts for one model.
 
@@ -108,10 +113,10 @@ class Prompter:
     ) -> Fitted:
         """Return the ids of a chat that leave room for a token within `limit`.
 
-        Leaves out as few of the oldest messages as possible, up to the next one of the user's,
-        but never a system message nor the last one; if that is not enough, the beginning of the
-        last one. Raises PromptTooLongError if `truncate` is false or the system messages and the
-        template leave no room.
+        If all of it would not, leaves out the oldest messages, up to one of the user's, until a
+        quarter of the context is free for the answer, but never a system message nor the last
+        one; if there is no room even so, the beginning of the last one. Raises
+        PromptTooLongError if `truncate` is false or system messages and template leave no room.
         """
 
         def ids(turns: Sequence[Message]) -> list[int]:
@@ -130,9 +135,10 @@ class Prompter:
             return [*kept, final]
 
         starts.append(len(earlier))
-        best = bisect_left(starts, True, key=lambda start: len(ids(since(start))) < limit)
-        if best < len(starts):
-            kept = ids(since(starts[best]))
+        aim = _aim(limit)
+        best = bisect_left(starts[:-1], True, key=lambda start: len(ids(since(start))) < aim)
+        kept = ids(since(starts[best]))
+        if len(kept) < limit:
             return Fitted(kept, len(whole) - len(kept))
         alone = since(len(earlier))[:-1]
         return self._shorten(
@@ -159,8 +165,9 @@ class Prompter:
         `raw` takes the prompt as it is. Otherwise it is a user's message in the model's template,
         after `system`; a model without a template gets the system text, an empty line, and the
         prompt. `context` are ids of an earlier exchange, put before all. What is too long loses
-        its middle: the first `num_keep` tokens (-1: all) and the end stay, and so does the
-        template around them. Raises PromptTooLongError if that is not possible or not allowed.
+        its middle: the first `num_keep` tokens (-1: all) and the end stay, with the template
+        around them, and a quarter of the context is left for the answer. Raises
+        PromptTooLongError if that is not possible or not allowed.
         """
         plain = raw or self._template is None
         before = [{"role": "system", "content": system}] if system else []
@@ -180,11 +187,12 @@ class Prompter:
             return Fitted(whole)
         if not truncate or num_keep < 0:
             raise self._too_long(len(whole), limit)
-        if plain or len(asked) + num_keep < limit:
-            if limit < 2:
+        aim = _aim(limit)
+        if plain or len(asked) + num_keep < aim:
+            if aim < 2:
                 raise self._too_long(len(whole), limit)
-            head = min(num_keep, limit - 2)
-            tail = limit - 1 - head
+            head = min(num_keep, aim - 2)
+            tail = aim - 1 - head
             return Fitted([*whole[:head], *whole[-tail:]], len(whole) - head - tail)
         keep = max(0, num_keep - len(ids("")))
         return self._shorten(prompt, ids, limit, whole=len(whole), keep=keep)
@@ -200,17 +208,19 @@ class Prompter:
     ) -> Fitted:
         """Leave out tokens of `text` after its first `keep`, until `ids(text)` leaves room."""
         fixed = len(ids(""))
-        if fixed + keep + 1 >= limit:
+        least = fixed + keep + 1
+        aim = _aim(limit) if least < _aim(limit) else limit
+        if least >= aim:
             raise self._too_long(whole, limit, fixed)
         drop = 0
         while True:
             kept = ids(self._tokens.cut(text, keep, drop))
-            if len(kept) < limit:
+            if len(kept) < aim:
                 return Fitted(kept, whole - len(kept))
             if drop > whole:
                 raise self._too_long(whole, limit, len(kept))
             # Joining what was apart can merge or split tokens, so that one cut may not do.
-            drop += len(kept) - limit + 1
+            drop += len(kept) - aim + 1
 
     def _too_long(self, tokens: int, limit: int, fixed: int = 0) -> PromptTooLongError:
         if fixed:
