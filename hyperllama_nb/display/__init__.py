@@ -1,0 +1,1 @@
+"""Showing things in a notebook and in a terminal."""

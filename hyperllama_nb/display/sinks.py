@@ -1,0 +1,258 @@
+"""Where a generation is shown while it runs: a notebook's cell, a terminal, nowhere."""
+
+import re
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, Protocol, TextIO
+
+Format = Literal["markdown", "text"]
+
+MARKDOWN_LIMIT = 20_000
+"""Characters. Above it a live update is text only: the browser renders markdown anew each time."""
+
+_FENCE = re.compile(r"^ {0,3}(`{3,}|~{3,})(.*)$")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+class Sink(Protocol):
+    """A place for one answer. Calls come from one thread, `finish` exactly once and last."""
+
+    def status(self, line: str) -> None:
+        """Show what is being waited for, in place of the last such line."""
+
+    def text(self, delta: str) -> None:
+        """Append text to the answer."""
+
+    def due(self) -> float | None:
+        """Return the seconds until `flush` has something to do; None if nothing waits."""
+
+    def flush(self) -> None:
+        """Show what was held back."""
+
+    def finish(self, footer: str = "", metadata: Mapping[str, Any] | None = None) -> None:
+        """Show the whole answer with a line under it, and keep `metadata` with the output."""
+
+
+class NullSink:
+    """Show nothing."""
+
+    def status(self, line: str) -> None:
+        """Ignore the line."""
+
+    def text(self, delta: str) -> None:
+        """Ignore the text."""
+
+    def due(self) -> float | None:
+        """Return None: nothing is ever held back."""
+        return None
+
+    def flush(self) -> None:
+        """Do nothing."""
+
+    def finish(self, footer: str = "", metadata: Mapping[str, Any] | None = None) -> None:
+        """Do nothing."""
+
+
+class TerminalSink:
+    """Write the answer to standard output, and everything else to standard error."""
+
+    def __init__(self, out: TextIO | None = None, err: TextIO | None = None) -> None:
+        self._out = out or sys.stdout
+        self._err = err or sys.stderr
+        self._out_tty, self._err_tty = self._out.isatty(), self._err.isatty()
+        self._status = ""
+        self._open_line = False
+
+    def status(self, line: str) -> None:
+        """Rewrite the line on a terminal; in a file, write it when its wording changes."""
+        if self._err_tty:
+            self._err.write(f"\r\x1b[2K{line}")
+        elif _wording(line) != _wording(self._status):
+            self._err.write(f"{line}\n")
+        self._err.flush()
+        self._status = line
+
+    def text(self, delta: str) -> None:
+        """Write the text at once; control sequences do not reach a terminal."""
+        if not delta:
+            return
+        self._clear()
+        self._out.write(_CONTROL.sub("", delta) if self._out_tty else delta)
+        self._out.flush()
+        self._open_line = not delta.endswith("\n")
+
+    def due(self) -> float | None:
+        """Return None: nothing is ever held back."""
+        return None
+
+    def flush(self) -> None:
+        """Do nothing."""
+
+    def finish(
+        self,
+        footer: str = "",
+        metadata: Mapping[str, Any] | None = None,  # noqa: ARG002 - a terminal keeps none
+    ) -> None:
+        """End the answer's last line and write the footer to standard error."""
+        self._clear()
+        if self._open_line:
+            self._out.write("\n")
+            self._out.flush()
+        if footer:
+            self._err.write(f"{footer}\n")
+            self._err.flush()
+
+    def _clear(self) -> None:
+        if self._status and self._err_tty:
+            self._err.write("\r\x1b[2K")
+            self._err.flush()
+        self._status = ""
+
+
+Publish = Callable[[dict[str, str], dict[str, Any], str, bool], None]
+"""Sends (mime bundle, metadata, display id, is this an update) to the front end."""
+
+
+class DisplaySink:
+    """Update one output of the running cell.
+
+    The interval between updates grows with the text, since a browser lays out the whole of it each
+    time: 0.03 s for each 1,000 characters keeps that under a quarter of its time.
+    """
+
+    def __init__(
+        self,
+        format: Format = "markdown",  # noqa: A002 - the name of the magic's option
+        *,
+        publish: Publish | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._markdown = format == "markdown"
+        self._publish = publish or _publish
+        self._clock = clock
+        self._id = ""
+        self._pieces: list[str] = []
+        self._length = 0
+        self._sent = -1.0
+        self._waiting: Literal["status", "text"] | None = None
+        self._status = ""
+
+    def status(self, line: str) -> None:
+        """Show the line until the first text comes."""
+        if not self._length and line != self._status:
+            self._status, self._waiting = line, "status"
+            self._flush_if_due()
+
+    def text(self, delta: str) -> None:
+        """Append text; the first is shown at once."""
+        if not delta:
+            return
+        first = not self._length
+        self._pieces.append(delta)
+        self._length += len(delta)
+        self._waiting = "text"
+        if first:
+            self.flush()
+        else:
+            self._flush_if_due()
+
+    def due(self) -> float | None:
+        """Return the seconds until the next update may go out; None if nothing waits."""
+        if self._waiting is None:
+            return None
+        if not self._id:
+            return 0.0
+        interval = min(1.0, max(0.1, 0.03 * self._length / 1000))
+        return max(0.0, self._sent + interval - self._clock())
+
+    def flush(self) -> None:
+        """Send what waits."""
+        if self._waiting == "status":
+            self._send({"text/plain": self._status}, {})
+        elif self._waiting == "text":
+            shown = self._joined()
+            self._send(self._bundle(shown, "", markdown=self._length <= MARKDOWN_LIMIT), {})
+        self._waiting = None
+
+    def finish(self, footer: str = "", metadata: Mapping[str, Any] | None = None) -> None:
+        """Send the whole text with the footer and the metadata."""
+        self._waiting = None
+        extra = {"hyperllama": dict(metadata)} if metadata else {}
+        self._send(self._bundle(self._joined(), footer, markdown=True), extra)
+
+    def _flush_if_due(self) -> None:
+        if self.due() == 0.0:
+            self.flush()
+
+    def _joined(self) -> str:
+        text = "".join(self._pieces)
+        self._pieces = [text]
+        return text
+
+    def _bundle(self, text: str, footer: str, *, markdown: bool) -> dict[str, str]:
+        # some front ends drop an output whose text is empty, and its updates with it
+        plain = f"{text}\n\n{footer}" if text and footer else text or footer or " "
+        bundle = {"text/plain": plain}
+        if markdown and self._markdown:
+            under = f"\n\n<small>{footer}</small>" if footer else ""
+            bundle["text/markdown"] = (close_fence(text) + under).strip("\n") or " "
+        return bundle
+
+    def _send(self, bundle: dict[str, str], metadata: dict[str, Any]) -> None:
+        update = bool(self._id)
+        if not update:
+            self._id = new_display_id()
+        self._publish(bundle, metadata, self._id, update)
+        self._sent = self._clock()
+
+
+def choose_sink(format: Format = "markdown") -> Sink:  # noqa: A002
+    """Return the sink for where this code runs: a kernel's cell or a terminal."""
+    return DisplaySink(format) if in_kernel() else TerminalSink()
+
+
+def in_kernel() -> bool:
+    """Return whether a Jupyter front end shows this process's output."""
+    ipython = sys.modules.get("IPython")
+    shell: Any = getattr(ipython, "get_ipython", lambda: None)()
+    return getattr(shell, "kernel", None) is not None
+
+
+def close_fence(text: str) -> str:
+    r"""Return the text with a code fence that it leaves open closed.
+
+    >>> close_fence("```python\nx = 1")
+    '```python\nx = 1\n```'
+    >>> close_fence("```\nx\n```")
+    '```\nx\n```'
+    """
+    opened = ""
+    for line in text.split("\n"):
+        match = _FENCE.match(line)
+        if match is None:
+            continue
+        marks, rest = match.groups()
+        if not opened:
+            opened = "" if marks[0] == "`" and "`" in rest else marks
+        elif marks[0] == opened[0] and len(marks) >= len(opened) and not rest.strip():
+            opened = ""
+    return f"{text.removesuffix(chr(10))}\n{opened}" if opened else text
+
+
+def new_display_id() -> str:
+    """Return an id for an output that later messages replace."""
+    import uuid
+
+    return f"hyperllama-{uuid.uuid4().hex}"
+
+
+def _publish(bundle: dict[str, str], metadata: dict[str, Any], id_: str, update: bool) -> None:
+    from IPython.display import display, update_display
+
+    show: Callable[..., object] = update_display if update else display
+    show(bundle, raw=True, display_id=id_, metadata=metadata)
+
+
+def _wording(line: str) -> str:
+    return re.sub(r"[\d.]+", "", line)
