@@ -252,6 +252,7 @@ class RunningEngine:
             "restarts": self.restarts,
             "tcp": self.process.tcp,
             "log": str(self.process.log),
+            "socket": str(self.spec.socket),
             "error": str(self.error) if self.error else None,
             "expires_at": None if expires is None else _after(expires).isoformat(),
             "leases": len(self.leases),

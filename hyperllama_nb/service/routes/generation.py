@@ -46,12 +46,12 @@ async def generate_route(request: web.Request) -> web.StreamResponse:
     truncate = body.get("truncate", bool, True)
 
     def fit(prompter: Prompter, limit: int) -> Fitted:
-        return prompter.fit_prompt(
+        return prompter.fit_generate(
             prompt,
             limit,
             system=system or manifest.system,
             raw=raw,
-            context=context,
+            prefix=context,
             num_keep=options.num_keep,
             truncate=truncate,
         )

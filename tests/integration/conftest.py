@@ -1,0 +1,27 @@
+"""One service with one real engine for the whole run."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from hyperllama_nb import Client
+from tests.integration.kernel import MODEL
+
+
+@pytest.fixture(scope="session")
+def models(session_place: object) -> str:
+    """Return the store with the pulled default model."""
+    path = os.environ.get("HYPERLLAMA_TEST_MODELS")
+    if not path:
+        pytest.fail("HYPERLLAMA_TEST_MODELS is not set. Run the tests with `make test`.")
+    return path
+
+
+@pytest.fixture(scope="session")
+def client(models: str) -> Iterator[Client]:
+    """Return a client of a service that runs the default model on real MAX."""
+    client = Client()
+    client.load(MODEL, keep_alive="1h")
+    yield client
+    client.stop(wait=False)

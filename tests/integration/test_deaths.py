@@ -1,0 +1,117 @@
+"""Sudden deaths under a real service and MAX's real process tree: nothing is left, work goes on.
+
+MAX_SERVE_DUMMY_MODEL replaces the model by an echo, so that an engine starts without a compile.
+"""
+
+import os
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from hyperllama_nb import Client
+from tests.integration.kernel import MODEL, Kernel, kernel
+from tests.integration.processes import group_of, left_after, listening
+
+PROMISE = 15.0
+"""Seconds after a death in which every process and socket of the engine is gone."""
+
+
+@pytest.fixture
+def place(models: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Give the test a service of its own whose engines echo."""
+    with tempfile.TemporaryDirectory(prefix="hd", dir="/tmp") as directory:
+        monkeypatch.setenv("HYPERLLAMA_RUNTIME_DIR", directory)
+        monkeypatch.setenv("MAX_SERVE_DUMMY_MODEL", "1")
+        yield Path(directory)
+
+
+@pytest.fixture
+def cells(place: Path) -> Iterator[Kernel]:
+    with kernel() as started:
+        yield started
+    client = Client(start=False)
+    client.stop(wait=False)
+    deadline = time.monotonic() + 2 * PROMISE
+    while (place / "service.sock").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def say_hello(cells: Kernel) -> None:
+    cell = cells.run(f"%%llm {MODEL} --max-tokens 8\nHello")
+    assert cell.status == "ok", cell.messages
+
+
+def main_of(engine: list[psutil.Process]) -> list[psutil.Process]:
+    return engine[:1]
+
+
+def workers_of(engine: list[psutil.Process]) -> list[psutil.Process]:
+    return engine[1:]
+
+
+def everything(engine: list[psutil.Process]) -> list[psutil.Process]:
+    return engine
+
+
+@pytest.mark.parametrize("victims", [main_of, workers_of, everything])
+def test_killed_engine_leaves_nothing(
+    cells: Kernel,
+    place: Path,
+    victims: Callable[[list[psutil.Process]], list[psutil.Process]],
+) -> None:
+    say_hello(cells)
+    [engine] = Client(start=False).status()["engines"]
+    parts = group_of(engine["pid"])
+    assert len(parts) >= 2
+    for process in victims(parts):
+        process.send_signal(signal.SIGKILL)
+    left = left_after(parts, [Path(engine["socket"])], PROMISE)
+    print("left:", left)
+    assert left == []
+    say_hello(cells)
+
+
+def test_killed_service_leaves_nothing(cells: Kernel, place: Path) -> None:
+    say_hello(cells)
+    status = Client(start=False).status()
+    [engine] = status["engines"]
+    parts = group_of(status["pid"])
+    os.kill(status["pid"], signal.SIGKILL)
+    left = left_after(parts, [Path(engine["socket"])], PROMISE)
+    print("left:", left)
+    assert left == []
+    say_hello(cells)
+    assert Client(start=False).status()["pid"] != status["pid"]
+
+
+def test_killed_kernel_takes_its_own_engines_along(place: Path) -> None:
+    with kernel() as cells:
+        assert cells.run("%llm start --in-kernel").status == "ok"
+        say_hello(cells)
+        status = Client(start=False).status()
+        assert status["host"] == "kernel"
+        assert status["pid"] == cells.pid
+        [engine] = status["engines"]
+        parts = group_of(cells.pid)
+        assert not listening(group_of(engine["pid"]))
+        cells.kill()
+        left = left_after(parts, [Path(engine["socket"])], PROMISE)
+        print("left:", left)
+        assert left == []
+
+
+def test_stop_ends_all(cells: Kernel, place: Path) -> None:
+    say_hello(cells)
+    status = Client(start=False).status()
+    parts = group_of(status["pid"])
+    assert cells.run("%llm stop").status == "ok"
+    left = left_after(parts, [place / "service.sock"], PROMISE)
+    print("left:", left)
+    assert left == []
+    say_hello(cells)
