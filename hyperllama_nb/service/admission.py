@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 from hyperllama_nb.errors import BusyError
 
@@ -56,7 +57,8 @@ class Admission:
                 await report(self._waiting.index(turn) + 1)
                 moved = asyncio.ensure_future(self._moved.wait())
                 try:
-                    await asyncio.wait({turn, moved}, return_when=asyncio.FIRST_COMPLETED)
+                    either: set[asyncio.Future[Any]] = {turn, moved}
+                    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
                 finally:
                     moved.cancel()
         except BaseException:

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -88,7 +88,7 @@ class Outcome:
 
 async def generate(
     manager: Manager, ask: Ask, report: Report | None = None
-) -> AsyncIterator[str | Outcome]:
+) -> AsyncGenerator[str | Outcome, None]:
     """Stream the pieces of text, then the Outcome.
 
     Loads the model if needed. `report` gets progress lines before the first piece. Closing the

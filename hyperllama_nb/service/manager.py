@@ -125,7 +125,7 @@ class Manager:
         self, manifest: Manifest, context: int | None, backend: str | None
     ) -> RunningEngine:
         """Return an engine that is loading or ready, with one user more."""
-        key = manifest.name.casefold()
+        key = manifest.name.key
         async with self._locks.setdefault(key, asyncio.Lock()):
             engine = self.engines.get(key)
             if engine is not None and engine.alive and self._outgrown(engine, manifest, context):
@@ -258,23 +258,23 @@ class Manager:
 
     # -- ending --------------------------------------------------------------------------------
 
-    async def unload(self, name: str) -> bool:
+    async def unload(self, key: str) -> bool:
         """Unload a model once its running requests have ended; tell whether it was loaded."""
-        engine = self.engines.get(name.casefold())
+        engine = self.engines.get(key)
         if engine is None:
             return False
         await self._drained(engine)
         await self._remove(engine)
         return True
 
-    def unload_soon(self, name: str) -> None:
+    def unload_soon(self, key: str) -> None:
         """Unload a model in the background."""
-        task = asyncio.create_task(self._unload_quietly(name))
+        task = asyncio.create_task(self._unload_quietly(key))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _unload_quietly(self, name: str) -> None:
-        await self.unload(name)
+    async def _unload_quietly(self, key: str) -> None:
+        await self.unload(key)
 
     async def _drained(self, engine: RunningEngine) -> None:
         while engine.users and engine.alive:
@@ -292,7 +292,7 @@ class Manager:
         try:
             await engine.stop()
         finally:
-            key = engine.manifest.name.casefold()
+            key = engine.manifest.name.key
             if self.engines.get(key) is engine:
                 del self.engines[key]
             self.notify()

@@ -47,7 +47,7 @@ class RunningEngine:
         self.spec = spec
         self.admission = Admission(slots, spec.max_queue)
         self.prompter = Prompter(spec.directory, manifest)
-        self.process = EngineProcess(spec.socket, spec.workdir, log_file(manifest.name))
+        self.process = EngineProcess(spec.socket, spec.workdir, log_file(manifest.name.display))
         self.wire: Wire | None = None
         self.state: State = "loading"
         self.phase = "start"
@@ -69,7 +69,7 @@ class RunningEngine:
     @property
     def model(self) -> str:
         """Return the model's display name."""
-        return self.manifest.name
+        return self.manifest.name.display
 
     @property
     def alive(self) -> bool:

@@ -76,7 +76,8 @@ def _kind(value: Any) -> str:
         return "bool"
     if isinstance(value, int | float):
         return "number"
-    return {str: "string", list: "array", dict: "object"}.get(type(value), "null")
+    words: dict[type, str] = {str: "string", list: "array", dict: "object"}
+    return words.get(type(value), "null")
 
 
 def error_body(error: BaseException) -> dict[str, str]:

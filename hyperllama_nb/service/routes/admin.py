@@ -84,7 +84,7 @@ async def unload(request: web.Request) -> web.Response:
     body = await Body.read(request)
     service = request.app[SERVICE]
     manifest = service.store.get(body.get("model", str))
-    was = await service.manager.unload(manifest.name)
+    was = await service.manager.unload(manifest.name.key)
     return web.json_response({"status": "unloaded" if was else "not loaded"})
 
 
@@ -98,7 +98,7 @@ async def logs(request: web.Request) -> web.Response:
         raise RequestError("`lines` must be a whole number.") from None
     path = log_path()
     if model:
-        path = log_file(request.app[SERVICE].store.get(model).name)
+        path = log_file(request.app[SERVICE].store.get(model).name.display)
     return web.Response(text=await asyncio.to_thread(_tail, path, count))
 
 

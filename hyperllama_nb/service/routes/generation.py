@@ -46,12 +46,12 @@ async def generate_route(request: web.Request) -> web.StreamResponse:
     truncate = body.get("truncate", bool, True)
 
     def fit(prompter: Prompter, limit: int) -> Fitted:
-        return prompter.fit_generate(
+        return prompter.fit_prompt(
             prompt,
             limit,
             system=system or manifest.system,
             raw=raw,
-            prefix=context,
+            context=context,
             num_keep=options.num_keep,
             truncate=truncate,
         )
@@ -131,7 +131,7 @@ async def _run(
         return {"model": model, "created_at": now(), **shape(text), "done": done}
 
     if empty and ask.keep_alive == 0:
-        manager.unload_soon(ask.manifest.name)
+        manager.unload_soon(ask.manifest.name.key)
         return web.json_response({**line("", done=True), "done_reason": "unload"})
     if empty:
         async with manager.use(

@@ -46,8 +46,8 @@ async def tags(request: web.Request) -> web.Response:
     """List the models in the store, newest first."""
     models = [
         {
-            "name": manifest.name,
-            "model": manifest.name,
+            "name": manifest.name.display,
+            "model": manifest.name.display,
             "modified_at": _local(manifest.modified_at),
             "size": manifest.size,
             "digest": manifest.digest,
@@ -149,7 +149,7 @@ async def delete(request: web.Request) -> web.Response:
     service = request.app[SERVICE]
     manifest = service.store.get(_model(body))
     service.store.delete(manifest.name)
-    service.manager.unload_soon(manifest.name)
+    service.manager.unload_soon(manifest.name.key)
     return web.Response()
 
 
@@ -186,7 +186,7 @@ def _parameters(manifest: Manifest) -> list[str]:
 
 
 def _modelfile(manifest: Manifest) -> str:
-    lines = [f"FROM {manifest.name}"]
+    lines = [f"FROM {manifest.name.display}"]
     if manifest.system:
         lines.append(f'SYSTEM """{manifest.system}"""')
     lines += [f"PARAMETER {line}" for line in _parameters(manifest)]
