@@ -1,0 +1,26 @@
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test check notebooks docs clean
+
+demo:  ## install, pull the default model, execute the quickstart notebook
+	@$(PYTHON) scripts/environment.py .venv ".[max,notebook]"
+	@$(BIN)/python scripts/demo.py
+
+check:  ## linters, types and unit tests
+	@$(PYTHON) scripts/environment.py .venv ".[max,notebook,test]"
+	@scripts/check.sh
+
+test: check  ## everything, with real engines
+	@$(PYTHON) scripts/environment.py .venv-clients xllamacpp ollama
+	@scripts/integration.sh
+
+notebooks:  ## execute the notebooks and store their outputs
+	@$(PYTHON) scripts/environment.py .venv ".[max,notebook]"
+	@$(BIN)/python scripts/notebooks.py --write
+
+docs:  ## write the pages that are generated from the code
+	@$(BIN)/python scripts/make_docs.py
+
+clean:
+	rm -rf .venv .venv-clients .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
