@@ -14,6 +14,7 @@ from pathlib import Path
 from hyperllama_nb.engines.base import Backend, LaunchSpec, context_rung
 from hyperllama_nb.errors import (
     EngineDiedError,
+    EngineStartError,
     HyperLlamaError,
     NotEnoughMemoryError,
     RequestError,
@@ -205,6 +206,15 @@ class Manager:
         except HyperLlamaError as error:
             engine.fail(error)
             raise
+        except Exception as error:
+            # A backend may be a stranger's: whatever it raises must not leave a load that never ends.
+            log.exception("loading %s", engine.model)
+            failure = EngineStartError(
+                f"The backend {engine.backend.name} failed while loading {engine.model}: {error!r}. "
+                "`hyperllama logs` has the details."
+            )
+            engine.fail(failure)
+            raise failure from error
         finally:
             self.notify()
         watch = asyncio.create_task(self._watch(engine))

@@ -20,7 +20,7 @@ class Pulls:
         self._running: dict[tuple[str, str | None], _Pull] = {}
 
     async def pull(self, text: str, name: str | None = None) -> AsyncIterator[Line]:
-        """Yield Ollama's progress lines, the last one `{"status": "success"}`.
+        """Yield the store's progress as Ollama's lines, the last one `{"status": "success"}`.
 
         The download is cancelled when the last reader leaves; what was fetched is kept for the next
         try. Raises what the store raises.
@@ -92,7 +92,6 @@ class _Pull:
                     break
                 await more.wait()
             self.task.result()
-            yield {"status": "success"}
         finally:
             self._readers -= 1
             if self._readers == 0:
