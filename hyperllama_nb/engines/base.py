@@ -1,0 +1,148 @@
+"""What a backend is: the questions it answers, and the words of the answers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+
+from hyperllama_nb.errors import EngineMissingError
+
+if TYPE_CHECKING:
+    from hyperllama_nb.hardware import Hardware
+    from hyperllama_nb.models.manifest import Manifest
+
+GROUP = "hyperllama_nb.backends"
+"""The entry-point group in which backends are found."""
+
+SHORTEST_CONTEXT = 2048
+"""The first rung of the ladder of context lengths, in tokens."""
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where an engine runs: the CPU, or the accelerators with these indices."""
+
+    device: Literal["cpu", "gpu"] = "cpu"
+    api: Literal["cpu", "cuda", "hip", "metal"] = "cpu"
+    indices: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class LaunchSpec:
+    """All that a backend needs to launch one model.
+
+    `directory` holds the model's files; `context` is in tokens; `batch` is the number of requests
+    that run at once (None: the backend's choice); `workdir` is the engine's private directory and
+    `cache` the place for compiled models.
+    """
+
+    manifest: "Manifest"
+    directory: Path
+    placement: Placement
+    context: int
+    batch: int | None
+    max_queue: int
+    socket: Path
+    workdir: Path
+    cache: Path
+
+
+@dataclass(frozen=True)
+class Launch:
+    """A command line and its whole environment."""
+
+    argv: tuple[str, ...]
+    env: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stage of an engine's start: its name, and a sentence for people."""
+
+    name: str
+    message: str
+
+
+@dataclass(frozen=True)
+class BackendInfo:
+    """The program that a backend would start, and its version."""
+
+    path: Path
+    version: str
+
+
+@runtime_checkable
+class Backend(Protocol):
+    """One way of launching engines; stateless but for what `hear_of` told."""
+
+    name: str
+
+    def available(self) -> BackendInfo:
+        """Return the program; raises EngineMissingError that says how to get it."""
+        ...
+
+    def hear_of(self, program: str) -> None:
+        """Take note of the program in the environment of a client."""
+        ...
+
+    def place(self, manifest: "Manifest", hardware: "Hardware") -> Placement:
+        """Choose the devices for a model."""
+        ...
+
+    def batch(self, spec: LaunchSpec) -> int | None:
+        """Return how many requests should run at once; None leaves it to the engine."""
+        ...
+
+    def check(self, spec: LaunchSpec, hardware: "Hardware") -> None:
+        """Raise CannotRunError or NotEnoughMemoryError, in words, if the model cannot run there."""
+        ...
+
+    def memory(self, spec: LaunchSpec) -> int:
+        """Return the bytes that the engine will need on its device."""
+        ...
+
+    def command(self, spec: LaunchSpec) -> Launch:
+        """Return how to start the engine; raises EngineMissingError."""
+        ...
+
+    def capabilities(self, spec: LaunchSpec) -> frozenset[str]:
+        """Return what the engine can do (`penalties`, `token_ids`, `logprobs`, `constrain`, …)."""
+        ...
+
+    def phase(self, line: str) -> Phase | None:
+        """Return the stage that a line of the log announces."""
+        ...
+
+    def explain(self, log_tail: Sequence[str], returncode: int | None) -> str:
+        """Say why an engine ended: the cause, the next step, its last words."""
+        ...
+
+
+def load_backends() -> dict[str, Backend]:
+    """Return the installed backends by name; `max` comes first.
+
+    Raises EngineMissingError if one cannot be imported: a broken plug-in must not vanish silently.
+    """
+    found: dict[str, Backend] = {}
+    for entry in sorted(entry_points(group=GROUP), key=lambda e: (e.name != "max", e.name)):
+        try:
+            found[entry.name] = entry.load()()
+        except Exception as error:
+            raise EngineMissingError(
+                f"The backend {entry.name!r} ({entry.value}) cannot be loaded: {error!r}. "
+                "Reinstall or uninstall the package that brings it."
+            ) from error
+    return found
+
+
+def context_rung(wanted: int, longest: int) -> int:
+    """Return the context length to compile for: the first rung that holds `wanted` tokens.
+
+    The rungs are 2048, 4096, 8192, …, capped by `longest`, the model's own limit. Each new length
+    is a full compile, so few lengths are used.
+    """
+    rung = SHORTEST_CONTEXT
+    while rung < wanted:
+        rung *= 2
+    return min(rung, longest)

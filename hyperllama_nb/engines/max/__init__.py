@@ -1,0 +1,148 @@
+"""The backend for Modular MAX: how `max serve` is launched, and how it talks."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hyperllama_nb.engines.base import BackendInfo, Launch, LaunchSpec, Phase, Placement
+from hyperllama_nb.engines.max import devices, failures, launcher, phases
+from hyperllama_nb.engines.max.find import Found, find
+
+if TYPE_CHECKING:
+    from hyperllama_nb.hardware import Hardware
+    from hyperllama_nb.models.manifest import Manifest
+
+CPU_BATCH = 4
+"""Requests at once on a CPU, where MAX's own default is one after the other."""
+
+CPU_CHUNK = 256
+"""Prompt tokens per step on a CPU: a cancelled long prompt frees the engine after one step."""
+
+_PASSED = frozenset(
+    {
+        *("HOME", "LANG", "LANGUAGE", "LOGNAME", "PATH", "TZ", "USER"),
+        *("CUDA_VISIBLE_DEVICES", "CUDA_HOME", "LD_LIBRARY_PATH", "NVIDIA_VISIBLE_DEVICES"),
+        *("HIP_VISIBLE_DEVICES", "ROCM_PATH", "ROCR_VISIBLE_DEVICES", "HSA_OVERRIDE_GFX_VERSION"),
+        *("MAX_SERVE_DUMMY_MODEL", "MODULAR_HOME", "MODULAR_MAX_ALLOCATOR"),
+    }
+)
+"""The variables that reach MAX; whatever else a notebook has set stays away from it."""
+
+_FIXED = {
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_HUB_OFFLINE": "1",
+    "MAX_SERVE_API_TYPES": '["openai"]',
+    "MAX_SERVE_GRACEFUL_SHUTDOWN_TIMEOUT_S": "5",
+    # In the server's own process: no metrics process, and its text is on the same socket.
+    "MAX_SERVE_METRIC_RECORDING_METHOD": "ASYNCIO",
+    "MODULAR_CRASH_REPORTING_ENABLED": "0",
+    "MODULAR_TELEMETRY_ENABLED": "0",
+    "OTEL_SDK_DISABLED": "true",
+    "PYTHONSAFEPATH": "1",
+    "PYTHONUNBUFFERED": "1",
+}
+
+
+class MaxBackend:
+    """Launches `max serve` on a Unix socket."""
+
+    name = "max"
+
+    def __init__(self) -> None:
+        self._told: str | None = None
+
+    def hear_of(self, program: str) -> None:
+        """Take note of the `max` command in the environment of a client."""
+        self._told = program
+
+    def find(self) -> Found:
+        """Return the MAX that would be launched; raises EngineMissingError."""
+        return find(self._told)
+
+    def available(self) -> BackendInfo:
+        """Return MAX's command and version; raises EngineMissingError."""
+        found = self.find()
+        return BackendInfo(found.path, found.version)
+
+    def place(self, manifest: "Manifest", hardware: "Hardware") -> Placement:
+        """Choose the fewest accelerators that hold the model, or else the CPU."""
+        return devices.place(manifest, hardware)
+
+    def batch(self, spec: LaunchSpec) -> int | None:
+        """Return 4 on a CPU; None on a GPU, where MAX fits the batch to the memory itself."""
+        return CPU_BATCH if spec.placement.device == "cpu" else None
+
+    def check(self, spec: LaunchSpec, hardware: "Hardware") -> None:
+        """Raise CannotRunError or NotEnoughMemoryError, in words, if the model cannot run there."""
+        devices.check(spec, hardware)
+
+    def memory(self, spec: LaunchSpec) -> int:
+        """Return the bytes for weights, KV cache and MAX itself."""
+        return devices.needed(spec)
+
+    def capabilities(self, spec: LaunchSpec) -> frozenset[str]:
+        """Return what MAX does with this launch; it can constrain output to a grammar on GPUs."""
+        always = {"penalties", "token_ids", "seed", "stop", "metrics"}
+        return frozenset(always | ({"logprobs"} if spec.placement.device == "cpu" else set()))
+
+    def command(self, spec: LaunchSpec) -> Launch:
+        """Return the command line and environment; raises EngineMissingError, CannotRunError."""
+        found = self.find()
+        chosen = spec.placement
+        argv = [
+            *(str(found.python), launcher.__file__, str(spec.socket), "serve"),
+            *("--model", str(spec.directory), "--served-model-name", spec.manifest.name.display),
+            # Where the launcher fails to move the server to the socket, this is where it listens;
+            # port 0 is any free one.
+            *("--host", "127.0.0.1", "--port", "0"),
+            *("--devices", _devices(chosen)),
+            *("--quantization-encoding", devices.encoding(spec.manifest, chosen)),
+            *("--max-length", str(spec.context)),
+            *("--max-queue-size", str(spec.max_queue)),
+            *("--enable-penalties", "--allow-cold-interpreter-cache"),
+        ]
+        batch = spec.batch or self.batch(spec)
+        if batch is not None:
+            argv += ["--max-batch-size", str(batch)]
+        if chosen.device == "cpu":
+            argv += ["--max-batch-input-tokens", str(CPU_CHUNK)]
+        weights = _gguf(spec.directory)
+        if weights is not None:
+            argv += ["--weight-path", str(weights)]
+        return Launch(tuple(argv), self._environment(spec, found.version))
+
+    def _environment(self, spec: LaunchSpec, version: str) -> dict[str, str]:
+        passed = {
+            name: value
+            for name, value in os.environ.items()
+            if name in _PASSED or name.startswith("LC_")
+        }
+        return {
+            **passed,
+            **_FIXED,
+            # MAX prunes the caches of other versions, so that each version needs a directory.
+            "MODULAR_CACHE_DIR": str(spec.cache / f"max-{version}"),
+            "TMPDIR": str(spec.workdir),
+        }
+
+    def phase(self, line: str) -> Phase | None:
+        """Return the stage that a line of MAX's log announces."""
+        return phases.phase(line)
+
+    def explain(self, log_tail: Sequence[str], returncode: int | None) -> str:
+        """Return why MAX ended, the next step, and its last words."""
+        return failures.explain(log_tail, returncode)
+
+
+def _devices(placement: Placement) -> str:
+    if placement.device == "cpu":
+        return "cpu"
+    return f"gpu:{','.join(map(str, placement.indices))}"
+
+
+def _gguf(directory: Path) -> Path | None:
+    """Return the GGUF that holds the weights, where no safetensors do."""
+    if any(directory.glob("*.safetensors")):
+        return None
+    return min(directory.glob("*.gguf"), default=None)

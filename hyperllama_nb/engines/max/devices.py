@@ -1,0 +1,158 @@
+"""What MAX can run where: encodings, architectures, memory, and the choice of devices."""
+
+from typing import TYPE_CHECKING
+
+from hyperllama_nb.engines.base import LaunchSpec, Placement
+from hyperllama_nb.errors import CannotRunError, NotEnoughMemoryError
+
+if TYPE_CHECKING:
+    from hyperllama_nb.hardware import Device, Hardware
+    from hyperllama_nb.models.manifest import Manifest
+
+CPU_ARCHITECTURES = {
+    "LlamaForCausalLM": frozenset({"float32", "q4_0", "q4_k", "q6_k"}),
+    **dict.fromkeys(
+        (
+            "BertModel",
+            "GraniteForCausalLM",
+            "Lfm2ForCausalLM",
+            "MPNetForMaskedLM",
+            "MambaForCausalLM",
+            "Olmo2ForCausalLM",
+            "OlmoForCausalLM",
+            "Phi3ForCausalLM",
+            "Qwen2ForCausalLM",
+            "Qwen3ForCausalLM",
+            "Qwen3MoeForCausalLM",
+            "Qwen3_5ForCausalLM",
+        ),
+        frozenset({"float32"}),
+    ),
+}
+"""Architecture → encodings that MAX 26.7 has for it on a CPU."""
+
+WITHOUT_CAST = frozenset({"BertModel", "Lfm2ForCausalLM", "MPNetForMaskedLM"})
+"""Architectures whose weights MAX does not convert from bfloat16 to float32."""
+
+GPU_ENCODINGS = frozenset({"float32", "bfloat16", "float16", "float8_e4m3fn", "gptq"})
+"""Encodings that run on a GPU; the 4-bit and 6-bit ones of GGUF run on CPUs only."""
+
+OVERHEAD = 1 << 30
+"""Bytes that MAX's processes take beside weights and cache: interpreters, kernels, buffers."""
+
+RESERVE = 0.9
+"""The share of an accelerator's memory that MAX plans with."""
+
+GIB = 1 << 30
+
+
+def encoding(manifest: "Manifest", placement: Placement) -> str:
+    """Return the encoding to run: the manifest's, or float32 for bfloat16 weights on a CPU.
+
+    Raises CannotRunError for weights that the device cannot compute with.
+    """
+    name, found = _display(manifest), manifest.encoding
+    if placement.device == "gpu":
+        if found not in GPU_ENCODINGS:
+            raise CannotRunError(
+                f"{name} has {found} weights, which MAX runs on a CPU only. "
+                "Load it on the CPU, or pull the model in bfloat16 or float32."
+            )
+        return found
+    if found == "bfloat16" and manifest.architecture not in WITHOUT_CAST:
+        return "float32"
+    return found
+
+
+def place(manifest: "Manifest", hardware: "Hardware") -> Placement:
+    """Choose the fewest accelerators of one kind that hold the weights, or else the CPU.
+
+    Apple's GPU is left alone: MAX does not serve on it reliably yet.
+    """
+    if manifest.encoding in GPU_ENCODINGS:
+        for api in ("cuda", "hip"):
+            devices = [d for d in hardware.devices if d.api == api]
+            devices.sort(key=lambda d: (-d.free, d.index))
+            for count in _counts(len(devices), manifest):
+                chosen = devices[:count]
+                if _usable(chosen) >= manifest.weights_size * 1.2:
+                    return Placement("gpu", api, tuple(sorted(d.index for d in chosen)))
+    return Placement()
+
+
+def _counts(available: int, manifest: "Manifest") -> list[int]:
+    """Return the numbers of devices that a model can be split over, smallest first."""
+    heads = max(1, manifest.kv_heads)
+    return [count for count in range(1, available + 1) if heads % count == 0]
+
+
+def _usable(devices: "list[Device]") -> float:
+    return RESERVE * sum(device.free for device in devices)
+
+
+def needed(spec: LaunchSpec) -> int:
+    """Return the bytes needed for weights, KV cache and MAX itself."""
+    return sum(_parts(spec))
+
+
+def _parts(spec: LaunchSpec) -> tuple[int, int, int]:
+    manifest = spec.manifest
+    weights = manifest.weights_size
+    if encoding(manifest, spec.placement) == "float32" and manifest.encoding == "bfloat16":
+        weights *= 2
+    return weights, manifest.kv_bytes(spec.context, spec.batch or 1), OVERHEAD
+
+
+def check(spec: LaunchSpec, hardware: "Hardware") -> None:
+    """Raise CannotRunError or NotEnoughMemoryError, in words, if the model cannot run there."""
+    manifest, name = spec.manifest, _display(spec.manifest)
+    found = encoding(manifest, spec.placement)
+    if spec.placement.device == "cpu":
+        known = CPU_ARCHITECTURES.get(manifest.architecture)
+        if known is None:
+            raise CannotRunError(
+                f"{name} is a {manifest.architecture}, which MAX runs on a GPU at best, and this "
+                "is to run on the CPU. Choose a model of the Llama, Qwen2, Qwen3, Phi-3, Granite "
+                "or OLMo family, or a machine with a GPU."
+            )
+        if found not in known:
+            raise CannotRunError(
+                f"{name} has {found} weights, and MAX runs {manifest.architecture} on a CPU in "
+                f"{' or '.join(sorted(known))}. Pull the model in one of these."
+            )
+    if spec.context > manifest.context_length:
+        raise CannotRunError(
+            f"{name} was made for {manifest.context_length} tokens, and {spec.context} were asked "
+            "for. Lower num_ctx (OLLAMA_CONTEXT_LENGTH)."
+        )
+    _check_memory(spec, hardware)
+
+
+def _check_memory(spec: LaunchSpec, hardware: "Hardware") -> None:
+    weights, cache, overhead = _parts(spec)
+    if spec.placement.device == "gpu":
+        chosen = [
+            d
+            for d in hardware.devices
+            if d.api == spec.placement.api and d.index in spec.placement.indices
+        ]
+        free, where = int(_usable(chosen)), f"on {' and '.join(d.name for d in chosen) or 'no GPU'}"
+    else:
+        free, where = hardware.memory_available, "of this machine's memory"
+    if weights + cache + overhead <= free:
+        return
+    raise NotEnoughMemoryError(
+        f"{_display(spec.manifest)} needs {_gib(weights + cache + overhead)} "
+        f"({_gib(weights)} weights, {_gib(cache)} cache for {spec.batch or 1} times {spec.context} "
+        f"tokens, {_gib(overhead)} for MAX itself), and {_gib(free)} {where} is free. Unload "
+        "another model (`hyperllama ps`), lower num_ctx or OLLAMA_NUM_PARALLEL, or take a "
+        "smaller model."
+    )
+
+
+def _gib(size: int) -> str:
+    return f"{size / GIB:.1f} GiB"
+
+
+def _display(manifest: "Manifest") -> str:
+    return manifest.name.display

@@ -1,0 +1,42 @@
+"""Runs the `max` command with its HTTP server on a Unix socket; a file for MAX's interpreter.
+
+`python launcher.py SOCKET serve …`. Imports nothing of this package, which MAX's environment need
+not have. MAX executes itself anew once (for its allocator) and its workers import this file again:
+the first passes here twice with the same arguments, the second stop at the last line.
+"""
+
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def listen_on(path: Path) -> None:
+    """Make every uvicorn server of this process listen on the Unix socket `path`, mode 0600."""
+    import uvicorn
+
+    class Config(uvicorn.Config):
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **{**options, "uds": str(path)})
+            # uvicorn keeps the mode of a socket that it finds, and otherwise opens it to all.
+            with socket.socket(socket.AF_UNIX) as placeholder:
+                placeholder.bind(str(path))
+            path.chmod(0o600)
+
+    vars(uvicorn)["Config"] = Config
+
+
+def main() -> None:
+    """Serve."""
+    # The names of the files beside this one must not hide anybody's modules.
+    here = Path(__file__).resolve().parent
+    sys.path[:] = [place for place in sys.path if Path(place).resolve() != here]
+    listen_on(Path(sys.argv[1]))
+    sys.argv[:] = ["max", *sys.argv[2:]]
+    from max._entrypoints.pipelines import main as run
+
+    sys.exit(run())
+
+
+if __name__ == "__main__":
+    main()

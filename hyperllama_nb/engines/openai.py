@@ -1,0 +1,247 @@
+"""Speaking to an engine: OpenAI's completions, by hand, since every token comes this way."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from hyperllama_nb.engines.events import Event
+from hyperllama_nb.engines.http import Body, Head, read_head
+from hyperllama_nb.engines.sampling import sampling
+from hyperllama_nb.errors import (
+    BusyError,
+    EngineDiedError,
+    EngineError,
+    HyperLlamaError,
+    PromptTooLongError,
+    RequestError,
+)
+
+__all__ = ["Address", "Wire", "sampling"]
+
+Address = Path | tuple[str, int]
+Reason = Literal["stop", "length"]
+
+_READ = 65536
+_REASONS: Mapping[str, Reason] = {"stop": "stop", "length": "length"}
+_RESTART = "Run it again: the engine is started anew where it has ended."
+
+
+class Wire:
+    """The way to one engine, over its Unix socket or, as a fallback, over loopback.
+
+    Each request has a connection of its own: closing it is the only way to cancel a generation.
+    `dying` tells, after an answer that a dying engine may give too, whether the engine ends.
+    """
+
+    def __init__(
+        self, address: Address, dying: Callable[[], Awaitable[bool]] | None = None
+    ) -> None:
+        self.address = address
+        self._dying = dying
+
+    async def stream(
+        self, ids: Sequence[int], params: Mapping[str, Any]
+    ) -> AsyncGenerator[Event, None]:
+        """Complete the token ids; yields pieces of text, then one event with the reason and counts.
+
+        `params` are wire parameters as `sampling` makes them, and "model". Closing the generator
+        closes the connection at once. Raises RequestError for what the engine refuses, BusyError
+        if its queue is full, EngineDiedError if it is not there or the stream breaks off, and
+        EngineError for the errors that it reports.
+        """
+        request = {
+            **params,
+            "prompt": list(ids),
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        }
+        async with self._request("POST", "/v1/completions", json.dumps(request).encode()) as answer:
+            reader, head = answer
+            if head.status != 200:
+                raise await self._refusal(reader, head)
+            body = Body(head)
+            last = Event()
+            while not body.done:
+                data = await _read(reader)
+                for line in _lines(body, data):
+                    if not line.startswith(b"data:"):
+                        continue
+                    payload = line[5:].strip()
+                    if payload == b"[DONE]":
+                        yield _finished(last)
+                        return
+                    text = _note(_parse(payload), last)
+                    if text is not None:
+                        yield Event(text)
+                if not data:
+                    break
+            if last.reason is None or not body.done:
+                raise EngineDiedError(f"The engine broke off in the middle of it. {_RESTART}")
+            yield _finished(last)
+
+    async def ready(self, model: str) -> None:
+        """Complete one token for real: the only proof that the model answers.
+
+        Raises what `stream` raises.
+        """
+        params = {"model": model, "max_tokens": 1, "temperature": 0}
+        async with contextlib.aclosing(self.stream([0], params)) as events:
+            async for _ in events:
+                pass
+
+    async def health(self) -> bool:
+        """Tell whether the engine's HTTP server answers; says nothing about its model."""
+        try:
+            async with self._request("GET", "/health") as (_, head):
+                return head.status == 200
+        except EngineDiedError:
+            return False
+
+    async def metrics(self) -> str:
+        """Return the engine's metrics as Prometheus text.
+
+        Raises EngineError if it has none, EngineDiedError if it does not answer.
+        """
+        async with self._request("GET", "/metrics/") as (reader, head):
+            if head.status != 200:
+                raise await self._refusal(reader, head)
+            return (await _whole(reader, head)).decode(errors="replace")
+
+    @contextlib.asynccontextmanager
+    async def _request(
+        self, method: str, path: str, body: bytes = b""
+    ) -> AsyncGenerator[tuple[asyncio.StreamReader, Head], None]:
+        """Send a request on a new connection, which ends with the block."""
+        try:
+            if isinstance(self.address, Path):
+                reader, writer = await asyncio.open_unix_connection(self.address)
+            else:
+                reader, writer = await asyncio.open_connection(*self.address)
+        except OSError as error:
+            raise EngineDiedError(
+                f"The engine does not answer ({error.strerror or error}). {_RESTART}"
+            ) from error
+        try:
+            writer.write(
+                b"%b %b HTTP/1.1\r\nHost: engine\r\nConnection: close\r\n"
+                b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
+                % (method.encode(), path.encode(), len(body), body)
+            )
+            try:
+                head = await read_head(reader)
+            except (OSError, EOFError, ValueError) as error:
+                raise EngineDiedError(
+                    f"The engine closed the connection before it answered. {_RESTART}"
+                ) from error
+            yield reader, head
+        finally:
+            _cut(writer)
+
+    async def _refusal(self, reader: asyncio.StreamReader, head: Head) -> HyperLlamaError:
+        """Return the error that an answer other than 200 stands for."""
+        message = _message(await _whole(reader, head))
+        if head.status == 429:
+            # An engine whose worker has died answers 429 for the seconds until it ends.
+            if self._dying is not None and await self._dying():
+                return EngineDiedError(f"The engine is ending. {_RESTART}")
+            return BusyError("The engine's queue is full. Try again in a moment.")
+        if head.status in (400, 413, 422):
+            if message.startswith("Prompt is too long"):
+                return PromptTooLongError(f"{message} Shorten the prompt or raise num_ctx.")
+            return RequestError(
+                f"The engine refused the request: {message} Check the request's options."
+            )
+        return EngineError(
+            f"The engine failed with status {head.status}: {message} "
+            "Its log (`hyperllama logs MODEL`) has the cause."
+        )
+
+
+def _cut(writer: asyncio.StreamWriter) -> None:
+    """Close the connection now, also where a forked child still holds a copy of it."""
+    connection = writer.get_extra_info("socket")
+    if connection is not None:
+        with contextlib.suppress(OSError):
+            connection.shutdown(2)
+    writer.transport.abort()
+
+
+async def _read(reader: asyncio.StreamReader) -> bytes:
+    """Return what has arrived; empty at the end, however it came about."""
+    try:
+        return await reader.read(_READ)
+    except OSError:
+        return b""
+
+
+def _lines(body: Body, data: bytes) -> list[bytes]:
+    try:
+        return body.feed(data)
+    except ValueError as error:
+        raise EngineError(f"The engine's answer is not HTTP: {error}. {_RESTART}") from error
+
+
+async def _whole(reader: asyncio.StreamReader, head: Head) -> bytes:
+    """Return the whole body of an answer, or as much of it as arrives."""
+    body = Body(head)
+    lines: list[bytes] = []
+    while not body.done:
+        data = await _read(reader)
+        lines += _lines(body, data)
+        if not data:
+            break
+    return b"\n".join([*lines, body.rest])
+
+
+def _parse(payload: bytes) -> dict[str, Any]:
+    """Return the object of one frame; raises EngineError for anything else, and for errors."""
+    try:
+        frame = json.loads(payload)
+    except ValueError:
+        frame = None
+    if not isinstance(frame, dict):
+        raise EngineError(f"The engine sent what is no JSON object: {payload[:80]!r}. {_RESTART}")
+    if frame.get("error"):
+        raise EngineError(f"The engine failed while answering: {_message(payload)} {_RESTART}")
+    return frame
+
+
+def _note(frame: dict[str, Any], last: Event) -> str | None:
+    """Return the frame's text, None if it has none, and note its reason and counts in `last`."""
+    usage = frame.get("usage")
+    if usage:
+        last.prompt_tokens = usage.get("prompt_tokens")
+        last.output_tokens = usage.get("completion_tokens")
+        last.cached_tokens = (usage.get("prompt_tokens_details") or {}).get("cached_tokens")
+    choices = frame.get("choices")
+    if not choices:
+        return None
+    choice = choices[0]
+    reason = choice.get("finish_reason")
+    if reason:
+        last.reason = _REASONS.get(reason, "stop")
+    return choice.get("text") or ""
+
+
+def _finished(last: Event) -> Event:
+    """Return the last event; an engine that gave no reason has come to its own end."""
+    last.reason = last.reason or "stop"
+    return last
+
+
+def _message(body: bytes) -> str:
+    """Return the sentence in an error's body: OpenAI's envelope, a `detail`, or plain text."""
+    try:
+        found = json.loads(body)
+    except ValueError:
+        found = None
+    if isinstance(found, dict):
+        found = found.get("error") or found.get("detail") or found
+        if isinstance(found, dict):
+            found = found.get("message") or found
+    text = str(found) if found else body[:500].decode(errors="replace").strip()
+    text = text or "no reason given"
+    return text if text.endswith((".", "!", "?")) else f"{text}."

@@ -1,0 +1,292 @@
+"""An engine's process, seen from the service: start, readiness, stop, log and memory."""
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import signal
+import sys
+import time
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from hyperllama_nb.engines import guard
+from hyperllama_nb.engines.base import Backend, Launch, Phase
+from hyperllama_nb.engines.group import kill_group, loopback_port, memory_of
+from hyperllama_nb.engines.openai import Wire
+from hyperllama_nb.errors import EngineDiedError, EngineStartError, HyperLlamaError
+
+LOG_LIMIT = 1 << 20
+"""Bytes of an engine's log that are kept."""
+
+POLL = 0.1
+"""Seconds between two looks at the log and the socket of an engine that is starting."""
+
+SOCKET_LATE = 3.0
+"""Seconds that an engine which calls itself ready may take to open its socket."""
+
+STOP_LIMIT = guard.GRACE + guard.REAP + 1.0
+"""Seconds after which a guard that has not ended is taken for broken."""
+
+DEATH_NOTICE = 3.0
+"""Seconds in which an engine that answers oddly ends, if it is dying."""
+
+LAST_WORDS = 20
+"""Lines of the log in the error of an engine that could not start."""
+
+_alive: "weakref.WeakSet[EngineProcess]" = weakref.WeakSet()
+
+
+class EngineProcess:
+    """One engine under its guard. All methods belong to one event loop.
+
+    `workdir` is made at the start and removed by the guard at the end, with the socket in it; `log`
+    stays, and the log of the start before is beside it as `….old`. `returncode` is the main
+    process's, negative for a signal, None while it runs. `tcp` tells that the engine listens on
+    loopback, where other users of the machine can reach it.
+    """
+
+    def __init__(self, socket: Path, workdir: Path, log: Path) -> None:
+        self.socket, self.workdir, self.log = socket, workdir, log
+        self.pid: int | None = None
+        self.returncode: int | None = None
+        self.tcp = False
+        self._backend: Backend | None = None
+        self._on_phase: Callable[[Phase], None] = lambda _: None
+        self._life = -1
+        self._guard: asyncio.subprocess.Process | None = None
+        self._follower: asyncio.Task[None] | None = None
+        self._exited = asyncio.Event()
+        self._failure: str | None = None
+        self._memory = (0.0, 0)
+
+    async def start(
+        self, launch: Launch, backend: Backend, on_phase: Callable[[Phase], None] | None = None
+    ) -> None:
+        """Start the engine under a guard; returns once its process exists.
+
+        `on_phase` is called, during `wait_ready`, with each stage that the log announces.
+        Raises EngineStartError if the program cannot be executed.
+        """
+        self._backend = backend
+        self._on_phase = on_phase or self._on_phase
+        self.workdir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if self.log.exists():
+            self.log.replace(self.log.with_name(self.log.name + ".old"))
+        order = {
+            "argv": launch.argv,
+            "env": launch.env,
+            "cwd": str(self.workdir),
+            "log": str(self.log),
+            "limit": LOG_LIMIT,
+        }
+        ours, theirs = await self._start_guard()
+        try:
+            os.write(ours, json.dumps(order).encode() + b"\n")
+        except OSError as error:
+            self._failure = f"its guard ended at once ({error.strerror})"
+        finally:
+            os.close(theirs)
+        first = asyncio.Event()
+        self._follower = asyncio.create_task(self._follow(first), name=f"guard of {self.log.stem}")
+        await first.wait()
+        if self.pid is None:
+            await self.stop()
+            raise EngineStartError(
+                f"The engine could not be started: {self._failure or 'its guard said nothing'}. "
+                "Check that the program is installed (`hyperllama status` names it)."
+            )
+
+    async def _start_guard(self) -> tuple[int, int]:
+        """Start the guard; returns our and its end of the pipe whose end means the end."""
+        theirs, ours = os.pipe()
+        self._life = ours
+        _alive.add(self)
+        with self.log.open("ab") as complaints:
+            self.log.chmod(0o600)
+            self._guard = await asyncio.create_subprocess_exec(
+                sys.executable,
+                *("-I", "-S", guard.__file__),
+                stdin=theirs,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=complaints,
+                cwd="/",
+                start_new_session=True,
+            )
+        return ours, theirs
+
+    async def _follow(self, first: asyncio.Event) -> None:
+        """Take the guard's reports; when it has ended, see to it that the engine has too."""
+        assert self._guard is not None
+        assert self._guard.stdout is not None
+        try:
+            async for line in self._guard.stdout:
+                report: dict[str, Any] = json.loads(line)
+                self.pid = report.get("pid", self.pid)
+                self._failure = report.get("error", self._failure)
+                if "exit" in report:
+                    self.returncode = report["exit"]
+                    self._exited.set()
+                first.set()
+            if await self._guard.wait() != 0 and self.pid is not None:
+                # The guard was killed or is broken, so its work is ours.
+                await asyncio.to_thread(kill_group, self.pid)
+                await asyncio.to_thread(shutil.rmtree, self.workdir, ignore_errors=True)
+        finally:
+            if self.pid is not None and self.returncode is None:
+                self.returncode = -signal.SIGKILL
+            self._let_go()
+            self._exited.set()
+            first.set()
+
+    async def wait_ready(self, model: str, deadline: float | None = None) -> Wire:
+        """Wait until the engine completes a token for `model`, for at most `deadline` seconds.
+
+        Raises EngineStartError, with the cause and the last lines of the log, if it ends, cannot
+        answer, or takes too long.
+        """
+        assert self._backend is not None, "start comes first"
+        try:
+            async with asyncio.timeout(deadline):
+                return await self._until_ready(model)
+        except TimeoutError:
+            words = "\n".join(self.log_tail(LAST_WORDS))
+            raise EngineStartError(
+                f"The engine for {model} was not ready after {deadline:.0f} s. Raise "
+                f"OLLAMA_LOAD_TIMEOUT if it needs longer. Its last words:\n{words}"
+            ) from None
+
+    async def _until_ready(self, model: str) -> Wire:
+        reader = LogReader(self.log)
+        late: float | None = None
+        while not self._exited.is_set():
+            for line in reader.lines():
+                phase = self._backend.phase(line) if self._backend else None
+                if phase is not None:
+                    self._on_phase(phase)
+                    if phase.name == "ready":
+                        late = late or time.monotonic() + SOCKET_LATE
+            wire = None
+            if self.socket.exists():
+                wire = Wire(self.socket, self._is_dying)
+            elif late is not None and time.monotonic() > late and self.pid is not None:
+                port = await asyncio.to_thread(loopback_port, self.pid)
+                if port is not None:
+                    wire, self.tcp = Wire(("127.0.0.1", port), self._is_dying), True
+            if wire is not None and await self._answers(wire, model):
+                return wire
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._exited.wait(), POLL)
+        raise EngineStartError(f"The engine for {model} did not start: {self._obituary()}")
+
+    async def _answers(self, wire: Wire, model: str) -> bool:
+        """Tell whether a real completion works; ends early if the engine's process does."""
+        probe = asyncio.create_task(wire.ready(model))
+        exited = asyncio.create_task(self._exited.wait())
+        try:
+            await asyncio.wait({probe, exited}, return_when=asyncio.FIRST_COMPLETED)
+            if not probe.done():
+                return False
+            probe.result()
+        except EngineDiedError:
+            return False
+        except HyperLlamaError as error:
+            raise EngineStartError(
+                f"The engine for {model} started, and cannot complete one token: {error} "
+                "Its last words:\n" + "\n".join(self.log_tail(LAST_WORDS))
+            ) from error
+        finally:
+            probe.cancel()
+            exited.cancel()
+            await asyncio.gather(probe, exited, return_exceptions=True)
+        return True
+
+    def _obituary(self) -> str:
+        assert self._backend is not None
+        return self._backend.explain(self.log_tail(LAST_WORDS), self.returncode)
+
+    async def _is_dying(self) -> bool:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._exited.wait(), DEATH_NOTICE)
+        return self._exited.is_set()
+
+    async def wait(self) -> int | None:
+        """Wait until the engine's main process has ended; returns its code."""
+        await self._exited.wait()
+        return self.returncode
+
+    async def stop(self) -> None:
+        """End the engine; returns when nothing of it is left. May be called again and cancelled."""
+        self._let_go()
+        if self._follower is None:
+            return
+        try:
+            await asyncio.wait_for(asyncio.shield(self._follower), STOP_LIMIT)
+        except TimeoutError:
+            assert self._guard is not None
+            with contextlib.suppress(ProcessLookupError):
+                self._guard.kill()
+            await asyncio.shield(self._follower)
+
+    def _let_go(self) -> None:
+        """Close our end of the pipe: the guard ends the engine."""
+        if self._life >= 0:
+            fd, self._life = self._life, -1
+            os.close(fd)
+
+    def log_tail(self, lines: int) -> list[str]:
+        """Return the last lines of the log; none if there is no log."""
+        try:
+            with self.log.open("rb") as file:
+                file.seek(max(0, file.seek(0, os.SEEK_END) - 400 * lines - 4000))
+                text = file.read().decode(errors="replace")
+        except OSError:
+            return []
+        return [line for line in text.split("\n") if line.strip()][-lines:]
+
+    def memory(self) -> int:
+        """Return the bytes of memory that the engine's processes use, at most 2 s old."""
+        if self.pid is None or self._exited.is_set():
+            return 0
+        taken, size = self._memory
+        if time.monotonic() - taken > 2.0:
+            size = memory_of(self.pid)
+            self._memory = (time.monotonic(), size)
+        return size
+
+
+class LogReader:
+    """Follows a log file that is replaced by its own last part when it has grown too long."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._offset = 0
+        self._inode = 0
+        self._rest = b""
+
+    def lines(self) -> list[str]:
+        """Return the whole lines that came since the last call."""
+        try:
+            with self.path.open("rb") as file:
+                inode = os.fstat(file.fileno()).st_ino
+                if inode != self._inode:
+                    self._inode, self._offset, self._rest = inode, 0, b""
+                file.seek(self._offset)
+                data = file.read()
+        except OSError:
+            return []
+        self._offset += len(data)
+        *whole, self._rest = (self._rest + data).split(b"\n")
+        return [line.decode(errors="replace") for line in whole]
+
+
+def _forget_all() -> None:
+    # A forked child would hold the pipes open: the engines would outlive the service.
+    for process in list(_alive):
+        process._let_go()  # noqa: SLF001  module's own class
+
+
+os.register_at_fork(after_in_child=_forget_all)
