@@ -43,7 +43,7 @@ class Prompter:
         """Read from `directory`, the store's view of the model, when first needed."""
         self._directory = directory
         self._source = manifest.template
-        self._name = str(getattr(manifest.name, "display", manifest.name))
+        self._name = manifest.name.display
         self._tokens = Tokens(directory, self._name)
 
     def load(self) -> None:

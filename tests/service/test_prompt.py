@@ -8,11 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hyperllama_nb.errors import InvalidFileError, PromptTooLongError, RequestError
+from hyperllama_nb.models.names import Name
 from hyperllama_nb.service.prompt import Prompter
 from hyperllama_nb.testing import tiny_model
 from hyperllama_nb.testing.model import SPECIAL
 
-MANIFEST = SimpleNamespace(name="tiny:latest", template=None)
+MANIFEST = SimpleNamespace(name=Name.parse("tiny"), template=None)
 START, END = 1, 2
 DOUBLING = (
     "{% set n = namespace(s='xxxxxxxx') %}"
@@ -30,9 +31,9 @@ def prompter(directory):
     return Prompter(directory, MANIFEST)
 
 
-def with_template(directory, template, **config):
+def with_template(directory, template):
     """Return a prompter for a model with another template."""
-    return Prompter(directory, SimpleNamespace(name="tiny:latest", template=template, **config))
+    return Prompter(directory, SimpleNamespace(name=Name.parse("tiny"), template=template))
 
 
 def user(text):
