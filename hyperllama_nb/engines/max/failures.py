@@ -20,7 +20,7 @@ _MEMORY = (
 )
 _ADDRESS = "its address was taken. Run it again."
 _ARCHITECTURE = "MAX does not know this model's architecture. Choose another model."
-_ENCODING = "its weights have a type that MAX cannot run on this device. Pull the model in another encoding."
+_ENCODING = "MAX cannot run its weights' type on this device. Pull the model in another one."
 _COMMAND = (
     "MAX does not take its command line. This package works with MAX 26.7; `hyperllama status` "
     "shows the one in use."
