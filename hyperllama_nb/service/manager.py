@@ -207,11 +207,11 @@ class Manager:
             engine.fail(error)
             raise
         except Exception as error:
-            # A backend may be a stranger's: whatever it raises must not leave a load that never ends.
+            # A backend may be a stranger's: whatever it raises must end the load.
             log.exception("loading %s", engine.model)
             failure = EngineStartError(
-                f"The backend {engine.backend.name} failed while loading {engine.model}: {error!r}. "
-                "`hyperllama logs` has the details."
+                f"The backend {engine.backend.name} failed while loading {engine.model}: "
+                f"{error!r}. `hyperllama logs` has the details."
             )
             engine.fail(failure)
             raise failure from error
