@@ -82,7 +82,7 @@ async def run(service: Service, ready: Callable[[], None] = lambda: None) -> Non
         log.info("stopped")
 
 
-def main() -> int:
+def main(backends: Backends | None = None) -> int:
     """Run the service in this process; returns at once if another one already runs."""
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -93,7 +93,7 @@ def main() -> int:
         return 0
 
     async def serve() -> None:
-        service = Service()
+        service = Service(backends=backends)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(number, service.stopping.set)

@@ -113,13 +113,20 @@ class FakeBackend:
 
         Each is a `Request` as a dictionary; empty if the engine is gone.
         """
-        path = self.launches[launch].socket
-        connection = http.client.HTTPConnection("engine")
-        with contextlib.suppress(OSError), contextlib.closing(connection):
-            connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            connection.sock.settimeout(10)
-            connection.sock.connect(str(path))
-            connection.request("GET", "/requests")
-            asked: list[dict[str, Any]] = json.loads(connection.getresponse().read())
-            return asked[1:]
-        return []
+        return requests_of(self.launches[launch].socket)[1:]
+
+
+def requests_of(path: Path) -> list[dict[str, Any]]:
+    """Return what the FakeEngine on a socket was asked, each a `Request` as a dictionary.
+
+    Empty if there is no engine.
+    """
+    connection = http.client.HTTPConnection("engine")
+    with contextlib.suppress(OSError), contextlib.closing(connection):
+        connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection.sock.settimeout(10)
+        connection.sock.connect(str(path))
+        connection.request("GET", "/requests")
+        asked: list[dict[str, Any]] = json.loads(connection.getresponse().read())
+        return asked
+    return []

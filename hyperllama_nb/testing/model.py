@@ -1,8 +1,14 @@
 """A model directory of a few kilobytes, for tests that need files and no network."""
 
+import hashlib
 import json
+import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hyperllama_nb.models.manifest import Manifest
+    from hyperllama_nb.models.store import Store
 
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 
@@ -60,6 +66,47 @@ def tiny_model(directory: Path, *, context_length: int = CONTEXT) -> Path:
     )
     _weights(directory / "model.safetensors", len(vocab))
     return directory
+
+
+def install_tiny(store: "Store", name: str = "tiny", **fields: Any) -> "Manifest":
+    """Put the tiny model into a store without a pull, and return its manifest.
+
+    `fields` replace those of the manifest (`system="…"`, `options={…}`, `context_length=…`).
+    """
+    from hyperllama_nb.models.manifest import File, Manifest
+    from hyperllama_nb.models.names import Name
+    from hyperllama_nb.models.work import Fetched, Staged
+
+    store.root.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=store.root) as scratch:
+        staged = []
+        for path in sorted(tiny_model(Path(scratch)).iterdir()):
+            digest = f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
+            role = _ROLES.get(path.name, "tokenizer")
+            staged.append(Staged(File(path.name, digest, path.stat().st_size, role), path))
+        known: dict[str, Any] = {
+            "source": "test:tiny",
+            "revision": "1",
+            "architecture": "LlamaForCausalLM",
+            "family": "llama",
+            "parameters": 6_800,
+            "quantization": "F32",
+            "encoding": "float32",
+            "context_length": CONTEXT,
+            "embedding_length": _HIDDEN,
+            "layers": 1,
+            "kv_heads": _HEADS,
+            "head_dim": _HIDDEN // _HEADS,
+            "vocab_size": len(_vocabulary()),
+            "template": TEMPLATE,
+        }
+        files = tuple(item.file for item in staged)
+        manifest = Manifest(name=Name.parse(name), files=files, **{**known, **fields})
+        store.install(Fetched(manifest, tuple(staged)))
+    return manifest
+
+
+_ROLES = {"model.safetensors": "weights", "config.json": "config"}
 
 
 def _vocabulary() -> dict[str, int]:
