@@ -1,0 +1,38 @@
+"""The keyword arguments of `generate` and `chat`, for the overloads of `stream`."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypedDict
+
+Format = Literal["", "json"] | dict[str, Any]
+Message = Mapping[str, Any] | Any
+
+
+class ChatOptions(TypedDict, total=False):
+    """What `chat` takes beside the messages."""
+
+    tools: Sequence[Any] | None
+    think: bool | str | None
+    logprobs: bool | None
+    top_logprobs: int | None
+    format: Format | None
+    options: Mapping[str, Any] | Any | None
+    keep_alive: float | str | None
+
+
+class GenerateOptions(TypedDict, total=False):
+    """What `generate` takes beside the prompt."""
+
+    system: str | None
+    template: str | None
+    context: Sequence[int] | None
+    think: bool | str | None
+    logprobs: bool | None
+    top_logprobs: int | None
+    raw: bool | None
+    format: Format | None
+    images: Sequence[Any] | None
+    options: Mapping[str, Any] | Any | None
+    keep_alive: float | str | None
+    width: int | None
+    height: int | None
+    steps: int | None

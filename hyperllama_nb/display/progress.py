@@ -1,0 +1,101 @@
+"""Words for what a caller waits for: a download, a model that loads, a place in a queue."""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from hyperllama_nb.display.sinks import Sink, choose_sink
+from hyperllama_nb.display.tables import human_bytes, human_duration
+
+_WINDOW = 5.0
+"""Seconds over which a download's rate is averaged."""
+
+
+class Progress:
+    """Turns the service's progress lines into one line of text that goes on with the clock."""
+
+    def __init__(
+        self, waiting: str = "Waiting", clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._waiting, self._clock = waiting, clock
+        self._begun = self._told = clock()
+        self._last: Mapping[str, Any] = {}
+        self._seen: deque[tuple[float, int]] = deque()
+
+    def update(self, line: Mapping[str, Any]) -> str:
+        """Take a line of the service and return the text to show now."""
+        now = self._clock()
+        if line.get("digest") != self._last.get("digest"):
+            self._seen.clear()
+        if line.get("completed") is not None:
+            self._seen.append((now, int(line["completed"])))
+            while len(self._seen) > 2 and now - self._seen[0][0] > _WINDOW:
+                self._seen.popleft()
+        self._last, self._told = line, now
+        return self.text()
+
+    def text(self) -> str:
+        """Return the text to show now."""
+        now, line = self._clock(), self._last
+        since = now - self._told
+        match line.get("status"):
+            case None:
+                return f"{self._waiting}, {_whole(now - self._begun)}"
+            case "loading":
+                what = line.get("message") or line.get("phase") or "starting"
+                elapsed = _whole(float(line.get("elapsed") or 0) + since)
+                return f"Loading {line.get('model')}: {what}, {elapsed}"
+            case "queued":
+                elapsed = _whole(float(line.get("elapsed") or 0) + since)
+                place = f"place {line['position']} in" if line.get("position") else "in"
+                return f"Waiting for {line.get('model')}: {place} its queue, {elapsed}"
+            case status if line.get("total"):
+                return f"{status}: {self._bytes(line)}"
+            case status:
+                return f"{status}, {_whole(since)}" if since >= 1 else str(status)
+
+    def _bytes(self, line: Mapping[str, Any]) -> str:
+        done, total = int(line.get("completed") or 0), int(line["total"])
+        text = f"{human_bytes(done)} of {human_bytes(total)} ({done * 100 // total} %)"
+        rate = self._rate()
+        if rate and done < total:
+            left = human_duration(max(1.0, (total - done) / rate))
+            text += f", {human_bytes(rate)}/s, {left} left"
+        return text
+
+    def _rate(self) -> float | None:
+        if len(self._seen) < 2:
+            return None
+        (begin, first), (end, last) = self._seen[0], self._seen[-1]
+        return (last - first) / (end - begin) if end > begin and last > first else None
+
+
+class Waiting:
+    """Shows what a call without a sink of its own waits for; leaves a line that tells how long.
+
+    An instance serves all threads. Nothing is shown for a call that does not wait.
+    """
+
+    def __init__(self, sink: Callable[[], Sink] = choose_sink) -> None:
+        self._make = sink
+        self._local = threading.local()
+
+    def __call__(self, line: Mapping[str, Any]) -> None:
+        """Take a progress line, or `{"done": True}` at the end."""
+        shown: tuple[Sink, Progress, float] | None = getattr(self._local, "shown", None)
+        if line.get("done"):
+            self._local.shown = None
+            if shown is not None:
+                sink, _, begun = shown
+                sink.finish(f"Waited {human_duration(time.monotonic() - begun)} for the model.")
+            return
+        if shown is None:
+            shown = self._local.shown = (self._make(), Progress(), time.monotonic())
+        sink, progress, _ = shown
+        sink.status(progress.update(line))
+
+
+def _whole(seconds: float) -> str:
+    return human_duration(float(int(seconds))) if seconds >= 1 else "0 s"
