@@ -1,12 +1,14 @@
 """Ollama's routes for models: what is in the store, what is loaded, and changing it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from aiohttp import web
 
 from hyperllama_nb._version import __version__
-from hyperllama_nb.errors import ModelNotFoundError, RequestError
+from hyperllama_nb.errors import InvalidNameError, ModelNotFoundError, RequestError
 from hyperllama_nb.models.manifest import Manifest
 from hyperllama_nb.service.keys import SERVICE
 from hyperllama_nb.service.wire import Body, answer
@@ -94,7 +96,12 @@ async def ps(request: web.Request) -> web.Response:
 async def show(request: web.Request) -> web.Response:
     """Describe a model."""
     body = await Body.read(request)
-    manifest = request.app[SERVICE].store.get(_model(body))
+    name = _model(body)
+    try:
+        # Of all routes, this one tells the normalised name, as the store does.
+        manifest = request.app[SERVICE].store.get(name)
+    except InvalidNameError as error:
+        raise InvalidNameError(f"invalid model name: {error}") from None
     described: dict[str, Any] = {
         "modelfile": _modelfile(manifest),
         "parameters": "\n".join(_parameters(manifest)),
@@ -138,7 +145,12 @@ async def pull(request: web.Request) -> web.StreamResponse:
 async def copy(request: web.Request) -> web.Response:
     """Give a model a second name."""
     body = await Body.read(request)
-    request.app[SERVICE].store.copy(body.get("source", str), body.get("destination", str))
+    store = request.app[SERVICE].store
+    source, destination = body.get("source", str), body.get("destination", str)
+    with in_ollamas_words(source, f'model "{source}" not found', f'source "{source}" is invalid'):
+        manifest = store.get(source)
+    with in_ollamas_words(destination, wrong=f'destination "{destination}" is invalid'):
+        store.copy(manifest.name, destination)
     return web.Response()
 
 
@@ -147,7 +159,9 @@ async def delete(request: web.Request) -> web.Response:
     """Remove a name, and the files that only it uses; a loaded engine ends when it is idle."""
     body = await Body.read(request)
     service = request.app[SERVICE]
-    manifest = service.store.get(_model(body))
+    name = _model(body)
+    with in_ollamas_words(name, wrong=f'name "{name}" is invalid'):
+        manifest = service.store.get(name)
     service.store.delete(manifest.name)
     service.manager.unload_soon(manifest.name.key)
     return web.Response()
@@ -160,7 +174,20 @@ def find(request: web.Request, body: Body) -> Manifest:
         raise ModelNotFoundError(
             "model '' not found: the request names no model. `hyperllama list` shows the names."
         )
-    return request.app[SERVICE].store.get(name)
+    with in_ollamas_words(name):
+        return request.app[SERVICE].store.get(name)
+
+
+@contextmanager
+def in_ollamas_words(name: str, missing: str = "", wrong: str = "") -> Iterator[None]:
+    """Begin the store's errors about a name with what Ollama says: clients match on it."""
+    try:
+        yield
+    except InvalidNameError as error:
+        raise InvalidNameError(f"{wrong or 'invalid model name'}: {error}") from None
+    except ModelNotFoundError as error:
+        next_step = str(error).partition("not found")[2]
+        raise ModelNotFoundError(f"{missing or f'model {name!r} not found'}{next_step}") from None
 
 
 def _model(body: Body) -> str:
