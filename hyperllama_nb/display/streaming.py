@@ -40,13 +40,11 @@ def stream_to(
     *,
     footer: "Callable[[Response], str] | None" = None,
     metadata: Mapping[str, Any] | None = None,
-    on_text: Callable[[str], None] | None = None,
 ) -> "Response":
     """Show an answer while it grows, and return it.
 
     The first text is shown at once and the last even if the engine stalls. `footer` gives the line
-    under the answer, `metadata` is kept with the output beside usage and timings, `on_text` sees
-    each piece of text. Raises GenerationInterrupted after Ctrl-C, with the connection closed and
+    under the answer, `metadata` is kept with the output beside usage and timings. Raises GenerationInterrupted after Ctrl-C, with the connection closed and
     the partial text shown; an error of the answer leaves its partial text shown too.
     """
     footer = footer or footer_of
@@ -62,13 +60,9 @@ def stream_to(
         if text:
             begun = True
             sink.text(text)
-            if on_text is not None:
-                on_text(text)
 
     def idle() -> None:
-        if begun:
-            sink.flush()
-        else:
+        if not begun:
             sink.status(progress.text())
 
     def end(reason: str | None, line: str) -> "Response":
@@ -183,10 +177,10 @@ def _items(sink: Sink, lines: "Lines[Record]", idle: Callable[[], None]) -> "Ite
             line = lines.poll(timeout=TICK if due is None else min(due, TICK))
         except Empty:
             idle()
-            continue
-        if line is None:
-            return
-        yield line
+        else:
+            if line is None:
+                return
+            yield line
         if sink.due() == 0.0:
             sink.flush()
 

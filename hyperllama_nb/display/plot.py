@@ -1,0 +1,242 @@
+"""The tokens per second of one generation, live and then as a figure that a file can keep."""
+
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from html import escape
+from typing import Any
+
+from hyperllama_nb.display.sinks import Sink, in_kernel, new_display_id
+
+INTERVAL = 0.25
+"""Seconds between two updates of the live figure; each sends both arrays whole."""
+
+WINDOW = 1.0
+"""Seconds over which a rate is averaged."""
+
+LIMIT = 600
+"""Points of the figure; beyond it every second one is dropped."""
+
+_WIDTH, _HEIGHT = 640, 220
+_COLOUR, _GREY = "#3b82c4", "#888888"
+
+
+class Rate:
+    """The rate of events over a sliding window, sampled into a bounded series.
+
+    `seconds` counts from the first event, `rates` is events per second. The first event ends no
+    interval and so counts in no rate.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._recent: deque[float] = deque()
+        self._begun: float | None = None
+        self._step, self._skipped = 1, 0
+        self.count = 0
+        self.seconds: list[float] = []
+        self.rates: list[float] = []
+
+    def event(self) -> None:
+        """Count an event now."""
+        self.count += 1
+        if self._begun is None:
+            self._begun = self._clock()
+        else:
+            self._recent.append(self._clock())
+
+    def sample(self) -> None:
+        """Add a point for this moment; a series that is full takes fewer of them."""
+        if self._begun is None:
+            return
+        now = self._clock()
+        while self._recent and now - self._recent[0] > WINDOW:
+            self._recent.popleft()
+        self._skipped += 1
+        span = min(WINDOW, now - self._begun)
+        if self._skipped < self._step or span <= 0:
+            return
+        self._skipped = 0
+        self.seconds.append(round(now - self._begun, 3))
+        self.rates.append(round(len(self._recent) / span, 2))
+        if len(self.seconds) > LIMIT:
+            self.seconds, self.rates = self.seconds[::2], self.rates[::2]
+            self._step *= 2
+
+
+class ThroughputPlot:
+    """A sink that shows the rate of an answer under the answer.
+
+    Until the end it counts pieces of text, which are mostly tokens; the final figure is scaled to
+    the engine's own count. Without the libraries of the live figure only the final one is shown,
+    and a terminal gets one line of text.
+    """
+
+    def __init__(
+        self,
+        inner: Sink,
+        model: str,
+        *,
+        live: bool | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._inner, self._model, self._clock = inner, model, clock
+        self._notebook = in_kernel() if live is None else live
+        self._rate = Rate(clock)
+        self._sampled: float | None = None
+        self._id = ""
+        self._figure: Any = None
+
+    def status(self, line: str) -> None:
+        """Show what is being waited for."""
+        self._inner.status(line)
+
+    def text(self, delta: str) -> None:
+        """Append text to the answer, and count it."""
+        self._inner.text(delta)
+        self._rate.event()
+        if self._sampled is None:
+            self._sampled = self._clock()
+            if self._notebook:
+                self._open()
+
+    def due(self) -> float | None:
+        """Return the seconds until the answer or the figure wants an update."""
+        inner = self._inner.due()
+        if self._sampled is None:
+            return inner
+        own = max(0.0, self._sampled + INTERVAL - self._clock())
+        return own if inner is None else min(inner, own)
+
+    def flush(self) -> None:
+        """Update what is due."""
+        if self._inner.due() == 0.0:
+            self._inner.flush()
+        if self._sampled is not None and self._clock() >= self._sampled + INTERVAL:
+            self._sampled = self._clock()
+            self._rate.sample()
+            self._draw()
+
+    def finish(self, footer: str = "", metadata: Mapping[str, Any] | None = None) -> None:
+        """End the answer, and put a figure that can be saved in the place of the live one."""
+        self._rate.sample()
+        scale = 1.0
+        tokens = ((metadata or {}).get("usage") or {}).get("output_tokens")
+        if tokens and self._rate.count:
+            scale = tokens / self._rate.count
+        rates = [round(rate * scale, 2) for rate in self._rate.rates]
+        summary = summarise(self._model, self._rate.seconds, rates) if self._rate.count else ""
+        if not self._notebook:
+            self._inner.finish("\n".join(filter(None, (footer, summary))), metadata)
+            return
+        self._inner.finish(footer, metadata)
+        if summary:
+            self._close(static_bundle(self._model, self._rate.seconds, rates, summary))
+
+    def _open(self) -> None:
+        self._id = new_display_id()
+        try:
+            import plotly.graph_objects as go
+
+            shape = figure(self._model, [], [])
+            self._figure = go.FigureWidget(data=shape["data"], layout=shape["layout"])
+            bundle = self._figure._repr_mimebundle_()
+        except ImportError:
+            # no widget libraries: the final figure needs none
+            self._id = ""
+            return
+        from IPython.display import display
+
+        show: Callable[..., object] = display
+        shown = bundle[0] if isinstance(bundle, tuple) else bundle
+        show(shown, raw=True, display_id=self._id)
+
+    def _draw(self) -> None:
+        if self._figure is not None:
+            with self._figure.batch_update():
+                self._figure.data[0].x = self._rate.seconds
+                self._figure.data[0].y = self._rate.rates
+
+    def _close(self, bundle: dict[str, Any]) -> None:
+        from IPython.display import display, update_display
+
+        show: Callable[..., object] = update_display if self._id else display
+        show(bundle, raw=True, display_id=self._id or new_display_id())
+        if self._figure is not None:
+            self._figure.close()
+            self._figure = None
+
+
+def figure(model: str, seconds: Sequence[float], rates: Sequence[float]) -> dict[str, Any]:
+    """Return the figure as plotly's JSON; its greys read on a light and on a dark page."""
+    axis = {"color": _GREY, "gridcolor": "rgba(128,128,128,0.25)", "rangemode": "tozero"}
+    clear = "rgba(0,0,0,0)"
+    return {
+        "data": [
+            {
+                "type": "scatter",
+                "mode": "lines",
+                "x": list(seconds),
+                "y": list(rates),
+                "line": {"color": _COLOUR},
+                "name": "tokens/s",
+            }
+        ],
+        "layout": {
+            "height": _HEIGHT + 60,
+            "margin": {"l": 50, "r": 20, "t": 40, "b": 45},
+            "title": {"text": escape(f"{model}: tokens per second"), "font": {"color": _GREY}},
+            "paper_bgcolor": clear,
+            "plot_bgcolor": clear,
+            "xaxis": {**axis, "title": {"text": "seconds since the first token"}},
+            "yaxis": {**axis, "title": {"text": "tokens/s"}},
+        },
+    }
+
+
+def static_bundle(
+    model: str, seconds: Sequence[float], rates: Sequence[float], summary: str
+) -> dict[str, Any]:
+    """Return the figure in the forms that notebooks, exports and text readers show."""
+    return {
+        "application/vnd.plotly.v1+json": figure(model, seconds, rates),
+        "image/svg+xml": svg(seconds, rates, summary),
+        "text/plain": summary,
+    }
+
+
+def summarise(model: str, seconds: Sequence[float], rates: Sequence[float]) -> str:
+    """Return the figure in a sentence."""
+    if not rates:
+        return f"{model}: too short to plot"
+    middle = sorted(rates)[len(rates) // 2]
+    return (
+        f"{model}: median {middle:.1f} tokens/s over {seconds[-1]:.1f} s "
+        f"(lowest {min(rates):.1f}, highest {max(rates):.1f})"
+    )
+
+
+def svg(seconds: Sequence[float], rates: Sequence[float], title: str) -> str:
+    """Return a line chart in the colour of the text around it."""
+    left, top, width, height = 50, 10, _WIDTH - 70, _HEIGHT - 40
+    last = seconds[-1] if seconds else 1.0
+    highest = max(rates, default=0.0) or 1.0
+    points = " ".join(
+        f"{left + width * x / (last or 1.0):.1f},{top + height * (1 - y / highest):.1f}"
+        for x, y in zip(seconds, rates, strict=True)
+    )
+    bottom, right = top + height, left + width
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" '
+        f'width="{_WIDTH}" height="{_HEIGHT}" role="img" fill="none" stroke="currentColor" '
+        f'font-family="sans-serif" font-size="12"><title>{escape(title)}</title>'
+        f'<path d="M{left} {top}V{bottom}H{right}" stroke-opacity="0.5"/>'
+        f'<polyline points="{points}" stroke-width="1.5"/>'
+        '<g fill="currentColor" stroke="none">'
+        f'<text x="{left - 6}" y="{top + 10}" text-anchor="end">{highest:.0f}</text>'
+        f'<text x="{left - 6}" y="{bottom}" text-anchor="end">0</text>'
+        f'<text x="{left}" y="{bottom + 18}">0 s</text>'
+        f'<text x="{right}" y="{bottom + 18}" text-anchor="end">{last:.1f} s</text>'
+        f'<text x="{left + width // 2}" y="{bottom + 18}" text-anchor="middle">tokens/s</text>'
+        "</g></svg>"
+    )

@@ -1,0 +1,138 @@
+"""The magics class: configuration, `%llm`, `%%llm`."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_expand
+from traitlets import Dict, Unicode
+
+from hyperllama_nb.errors import HyperLlamaError
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+    from hyperllama_nb.client import Client, Response
+    from hyperllama_nb.display.sinks import Sink
+
+
+@magics_class
+class HyperLlamaMagics(Magics):
+    """Language models in a notebook: `%%llm` asks one, `%llm` manages them."""
+
+    model = Unicode("smollm2:135m", help="The model of a `%%llm` that names none.").tag(config=True)
+    system = Unicode("", help="The system message of a `%%llm` that gives none.").tag(config=True)
+    options = Dict(
+        help="Options of each `%%llm` under Ollama's names, such as {'temperature': 0}; "
+        "those of the cell's line win."
+    ).tag(config=True)
+    keep_alive = Unicode(
+        "", help="How long a model stays loaded once no notebook uses it, such as '30m'."
+    ).tag(config=True)
+
+    def __init__(self, shell: Any, **kwargs: Any) -> None:
+        super().__init__(shell, **kwargs)
+        self._chats: dict[str, list[dict[str, Any]]] = {}
+
+    @no_var_expand
+    @line_cell_magic
+    def llm(self, line: str, cell: str | None = None) -> None:
+        """Ask a model (`%%llm`), or manage models and engines (`%llm`).
+
+        `%%llm [MODEL] [options]` sends the cell and shows the answer as it is written;
+        `%%llm --help` lists the options. The finished Response is in `_llm`.
+
+        `%llm COMMAND` is one of: list, pull, show, rm, load, unload, ps, run, generate, bench,
+        info, start, stop, status, serve, logs; `%llm COMMAND --help` shows its options.
+        """
+        with _told_in_one_line():
+            if cell is None:
+                self._command(line)
+            else:
+                self._cell(line, cell)
+
+    def _command(self, line: str) -> None:
+        from hyperllama_nb.commands import execute
+        from hyperllama_nb.commands.context import CellContext
+        from hyperllama_nb.magics._arguments import split
+
+        execute(split(line, "%llm"), CellContext())
+
+    def _cell(self, line: str, cell: str) -> None:
+        from hyperllama_nb.commands.options import HelpShown
+        from hyperllama_nb.display.sinks import choose_sink
+        from hyperllama_nb.magics._arguments import parse
+
+        try:
+            args = parse(line)
+        except HelpShown:
+            return
+        args.model = args.model or self.model
+        args.options = {**self.options, **args.options}
+        sink = choose_sink(args.format)
+        if args.plot:
+            from hyperllama_nb.display.plot import ThroughputPlot
+
+            sink = ThroughputPlot(sink, args.model)
+        from hyperllama_nb.display.streaming import GenerationInterrupted
+
+        try:
+            response = self._ask(args, cell.removesuffix("\n"), sink)
+        except GenerationInterrupted as error:
+            self._keep(args, error.response)
+            raise
+        self._keep(args, response)
+
+    def _ask(self, args: "Namespace", prompt: str, sink: "Sink") -> "Response":
+        from hyperllama_nb.display.streaming import footer_of, stream_to
+
+        request: dict[str, Any] = {"options": args.options or None, "keep_alive": args.keep_alive}
+        if args.keep_alive is None:
+            request["keep_alive"] = self.keep_alive or None
+        system = self.system if args.system is None else args.system
+        turn = {"role": "user", "content": prompt}
+        if args.chat is None:
+            if system and not args.raw:
+                request["system"] = system
+            stream = _client().generate(
+                args.model, prompt, stream=True, raw=args.raw or None, **request
+            )
+        else:
+            messages = [*self._chats.get(args.chat, []), turn]
+            if system:
+                # the system message of this cell counts, wherever the conversation began
+                messages.insert(0, {"role": "system", "content": system})
+            stream = _client().chat(args.model, messages, stream=True, **request)
+        with stream:
+            response = stream_to(
+                sink,
+                stream,
+                footer=lambda found: footer_of(found, detail=args.stats),
+                metadata={"options": args.options, "system": system or None, "chat": args.chat},
+            )
+        if args.chat is not None:
+            answer = {"role": "assistant", "content": response.text}
+            self._chats.setdefault(args.chat, []).extend([turn, answer])
+        return response
+
+    def _keep(self, args: "Namespace", response: "Response | None") -> None:
+        if response is not None and self.shell is not None:
+            kept = {"_llm": response} | ({args.out: response} if args.out else {})
+            self.shell.push(kept, interactive=False)
+
+
+def _client() -> "Client":
+    from hyperllama_nb.client import Client
+
+    return Client()
+
+
+@contextmanager
+def _told_in_one_line() -> Iterator[None]:
+    """Show our own errors as one line instead of a traceback; the cell still fails."""
+    try:
+        yield
+    except HyperLlamaError as error:
+        told = f"{type(error).__name__}: {error}"
+        error._render_traceback_ = lambda: [told]  # type: ignore[attr-defined]
+        raise
