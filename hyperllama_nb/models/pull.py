@@ -5,7 +5,8 @@ import hashlib
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hyperllama_nb.errors import ModelNotFoundError, NoSpaceError, StoreError
@@ -17,6 +18,9 @@ from hyperllama_nb.models.work import Work
 
 if TYPE_CHECKING:
     from hyperllama_nb.models.store import Store
+
+_ABANDONED = 7 * 24 * 3600.0
+"""Seconds after which a pull that nobody continues loses what it had downloaded."""
 
 _POLL = 0.2
 """Seconds between two looks at a lock that another pull holds."""
@@ -36,6 +40,7 @@ def pull(
     work = Work(directory, progress, cancelled)
     try:
         directory.mkdir(parents=True, exist_ok=True)
+        _forget_abandoned(directory.parent)
         work.report("pulling manifest")
         with _alone(work, wanted):
             directory.mkdir(parents=True, exist_ok=True)
@@ -72,12 +77,27 @@ def _existing(store: "Store", name: Name) -> Manifest | None:
     return manifest if store.complete(manifest) else None
 
 
+def _forget_abandoned(partial: Path) -> None:
+    """Remove the downloads of pulls that failed long ago and do not run now."""
+    import filelock
+
+    for directory in partial.glob("*"):
+        if not directory.is_dir() or time.time() - directory.stat().st_mtime < _ABANDONED:
+            continue
+        with suppress(filelock.Timeout), filelock.FileLock(_lock_path(directory), timeout=0):
+            shutil.rmtree(directory, ignore_errors=True)
+
+
+def _lock_path(directory: Path) -> Path:
+    return directory.with_suffix(".lock")
+
+
 @contextmanager
 def _alone(work: Work, name: Name) -> Iterator[None]:
     """Wait until no other pull of this name runs, and keep others out."""
     import filelock
 
-    lock = filelock.FileLock(work.directory.with_suffix(".lock"))
+    lock = filelock.FileLock(_lock_path(work.directory))
     told = float("-inf")
     while True:
         try:
@@ -93,4 +113,6 @@ def _alone(work: Work, name: Name) -> Iterator[None]:
     try:
         yield
     finally:
+        with suppress(OSError):
+            work.directory.rmdir()
         lock.release()

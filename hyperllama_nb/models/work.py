@@ -151,6 +151,38 @@ class Work:
             verify(writer.digest, expected, path)
         return writer.staged
 
+    def stage(
+        self,
+        place: Path,
+        path: str,
+        role: str,
+        *,
+        expected: str | None = None,
+        link: bool = False,
+    ) -> Staged:
+        """Stage a file that lies elsewhere: a copy, or a hard link where that is possible.
+
+        Raises IntegrityError if its digest is not the expected one.
+        """
+        size = place.stat().st_size
+        if link:
+            target = self.directory / f"{path.replace('/', '_')}.partial"
+            target.unlink(missing_ok=True)
+            try:
+                os.link(place.resolve(), target)
+            except OSError:
+                self.require(size, "The copy")
+            else:
+                actual = digest(target, self, "verifying sha256 digest")
+                try:
+                    verify(actual, expected, path)
+                except IntegrityError:
+                    target.unlink()
+                    raise
+                return Staged(File(path, actual, size, role), target)
+        with place.open("rb") as source:
+            return self.copy(source, size, path, role, expected)
+
 
 class Writer:
     """A file that is hashed while it is written."""

@@ -24,7 +24,13 @@ def default_encoding() -> str:
 
 
 def import_gguf(
-    source: Staged, work: Work, *, name: Name, text: str, encoding: str | None = None
+    source: Staged,
+    work: Work,
+    *,
+    name: Name,
+    text: str,
+    revision: str | None = None,
+    encoding: str | None = None,
 ) -> Fetched:
     """Make a model of a staged GGUF file.
 
@@ -52,7 +58,7 @@ def import_gguf(
     manifest = Manifest(
         name=name,
         source=text,
-        revision=source.file.digest,
+        revision=revision or source.file.digest,
         files=tuple(item.file for item in staged),
         architecture=shape.architecture.name,
         family=shape.architecture.model_type,

@@ -41,6 +41,14 @@ def resolve(text: str) -> Source:
         from hyperllama_nb.models.sources.pypi import PypiSource
 
         return PypiSource.parse(rest)
+    if scheme == "hf":
+        from hyperllama_nb.models.sources.hf import HubSource
+
+        return HubSource.parse(rest)
+    if scheme == "file":
+        from hyperllama_nb.models.sources.file import FileSource
+
+        return FileSource.parse(rest)
     return _from_catalog(text)
 
 

@@ -16,6 +16,7 @@ from hyperllama_nb.errors import InvalidNameError, PullError
 from hyperllama_nb.models.catalog import Entry
 from hyperllama_nb.models.manifest import Manifest
 from hyperllama_nb.models.names import Name
+from hyperllama_nb.models.sources.processes import end
 from hyperllama_nb.models.work import Fetched, Staged, Work, digest, verify
 
 # The requirement becomes an argument of pip, so it must not look like an option or a URL.
@@ -115,7 +116,7 @@ class PypiSource:
                     work.transfer(status, wanted, total, min(size, total or size))
                     time.sleep(_POLL)
             finally:
-                _end(process)
+                end(process)
             output.seek(0)
             log = output.read().decode(errors="replace")
         found = list((scratch / "wheels").glob("*.whl"))
@@ -168,16 +169,6 @@ def _size(directory: Path) -> int:
         except OSError:
             continue
     return total
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is None:
-        process.terminate()
-        try:
-            process.wait(2)
-        except subprocess.TimeoutExpired:
-            process.kill()
-    process.wait()
 
 
 def _reason(log: str) -> str:

@@ -1,0 +1,176 @@
+"""Models from the Hugging Face hub, through its own library and cache."""
+
+import json
+import os
+import queue
+import re
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from typing import Any, Self
+
+from hyperllama_nb.errors import InvalidNameError, PullError
+from hyperllama_nb.models.checkpoint import choose, import_checkpoint
+from hyperllama_nb.models.manifest import Manifest
+from hyperllama_nb.models.names import Name
+from hyperllama_nb.models.sources.processes import end
+from hyperllama_nb.models.work import Fetched, Work
+
+_PART = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,95}"
+_SOURCE = re.compile(
+    rf"({_PART}/{_PART})(/[A-Za-z0-9_][A-Za-z0-9._/-]*\.gguf)?(?:@([A-Za-z0-9._/-]{{1,100}}))?"
+)
+_POLL = 0.1
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+class HubSource:
+    """One revision of a repository.
+
+    The download runs in a process of its own: it can be ended at any moment, whatever it waits
+    for, and the library and its settings never enter this process.
+    """
+
+    def __init__(self, repository: str, file: str | None, revision: str | None) -> None:
+        self._repository, self._file, self._revision = repository, file, revision
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the source for `organisation/repository[/file.gguf][@revision]`.
+
+        Raises InvalidNameError.
+        """
+        found = _SOURCE.fullmatch(text)
+        if found is None or ".." in text:
+            raise InvalidNameError(
+                f"{text[:90]!r} is not a repository. Write hf:organisation/repository, with "
+                "@revision or /file.gguf after it where they are wanted."
+            )
+        return cls(found[1], found[2][1:] if found[2] else None, found[3])
+
+    @property
+    def text(self) -> str:
+        """Return `hf:organisation/repository[/file.gguf][@revision]`."""
+        file = f"/{self._file}" if self._file else ""
+        return f"hf:{self._repository}{file}{f'@{self._revision}' if self._revision else ''}"
+
+    def name(self) -> Name:
+        """Return `organisation/repository`, tagged with the revision or the file where named."""
+        tag = self._revision or (Path(self._file).stem if self._file else "latest")
+        try:
+            return Name.parse(f"{self._repository}:{re.sub(r'[^A-Za-z0-9_.-]', '-', tag)[:80]}")
+        except InvalidNameError as error:
+            raise InvalidNameError(
+                f"No model name can be made of {self.text!r}. Give one: pull it with a name."
+            ) from error
+
+    def fetch(self, work: Work, name: Name, existing: Manifest | None) -> Fetched:
+        """Download what is missing from the hub's cache and import it."""
+        with _Worker(work, self._request()) as worker:
+            plan = worker.event("plan")
+            revision = str(plan["revision"])
+            same = existing is not None and existing.source == self.text
+            if existing is not None and same and existing.revision == revision:
+                return Fetched(existing)
+            chosen = choose(plan["files"], self._file)
+            files = {file: plan["files"][file] for file in chosen}
+            missing = sum(file["size"] or 0 for file in files.values() if not file["cached"])
+            total = sum(file["size"] or 0 for file in files.values())
+            work.require(missing, f"The download of {self._repository}")
+            worker.send({"files": chosen, "total": total})
+            directory = Path(worker.event("directory")["path"])
+        digests = {
+            name: f"sha256:{file['sha256']}" for name, file in files.items() if file["sha256"]
+        }
+        return import_checkpoint(
+            directory,
+            chosen,
+            work,
+            name=name,
+            text=self.text,
+            revision=revision,
+            digests=digests,
+            link=True,
+        )
+
+    def _request(self) -> dict[str, Any]:
+        return {"repository": self._repository, "revision": self._revision}
+
+
+class _Worker:
+    """The process that downloads: JSON lines both ways."""
+
+    def __init__(self, work: Work, request: dict[str, Any]) -> None:
+        self._work = work
+        self._what = str(request["repository"])
+        self._request = request
+        self._lines: queue.Queue[str | None] = queue.Queue()
+
+    def __enter__(self) -> Self:
+        self._log = tempfile.TemporaryFile(dir=self._work.directory)
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "hyperllama_nb.models.sources.hf_worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            text=True,
+            cwd=self._work.directory,
+            env={**os.environ, "HF_HUB_DISABLE_TELEMETRY": "1"},
+        )
+        threading.Thread(target=self._read, daemon=True).start()
+        self.send(self._request)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        end(self._process)
+        self._log.close()
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Write one line to the process."""
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(json.dumps(message) + "\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            # Its end is told by `event`, with the reason.
+            pass
+
+    def event(self, kind: str) -> dict[str, Any]:
+        """Return the next event of a kind, telling the progress until it comes.
+
+        Raises PullError with what the process said, PullCancelledError.
+        """
+        while True:
+            self._work.check()
+            try:
+                line = self._lines.get(timeout=_POLL)
+            except queue.Empty:
+                continue
+            if line is None:
+                raise PullError(self._failure(None))
+            event: dict[str, Any] = json.loads(line)
+            if event["event"] == "error":
+                raise PullError(self._failure(event["message"]))
+            if event["event"] == "progress":
+                status = f"pulling {self._what}"
+                self._work.transfer(status, None, event["total"], event["completed"])
+            if event["event"] == kind:
+                return event
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self._lines.put(line)
+        self._lines.put(None)
+
+    def _failure(self, message: str | None) -> str:
+        if message is None:
+            self._log.seek(0)
+            lines = self._log.read().decode(errors="replace").split("\n")
+            message = next((line for line in reversed(lines) if line.strip()), "it ended silently")
+        return (
+            f"{self._what} could not be fetched from the hub: {message[:500]} "
+            "What was downloaded is kept: pull again to go on."
+        )
