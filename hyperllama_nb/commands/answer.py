@@ -49,7 +49,8 @@ def answer(context: "Context", args: Namespace, prompt: str) -> None:
         request["system"] = args.system
     if getattr(args, "raw", False):
         request["raw"] = True
-    context.stream(context.client.generate(args.model, prompt, stream=True, **request), args.quiet)
+    stream = context.client.generate(args.model, prompt, stream=True, **request)
+    context.stream(stream, quiet=args.quiet)
 
 
 def prompt_from(context: "Context", prompt: str | None) -> str:

@@ -99,22 +99,22 @@ class Chat:
 
     def _answer(self, text: str) -> None:
         self.messages.append({"role": "user", "content": text})
-        pieces: list[str] = []
+        stream = self._context.client.chat(
+            self._model,
+            self._sent(),
+            stream=True,
+            options=self._options,
+            keep_alive=self._keep_alive,
+        )
         try:
-            stream = self._context.client.chat(
-                self._model,
-                self._sent(),
-                stream=True,
-                options=self._options,
-                keep_alive=self._keep_alive,
-            )
-            self._context.stream(stream, self._quiet, pieces)
+            self._context.stream(stream, quiet=self._quiet)
         except KeyboardInterrupt:
-            self._context.note("\n(stopped)")
+            stream.close()
         except HyperLlamaError as error:
-            self._context.note(f"\n{error}")
-        if pieces:
-            self.messages.append({"role": "assistant", "content": "".join(pieces)})
+            self._context.note(str(error))
+        answer_so_far = stream.response.text
+        if answer_so_far:
+            self.messages.append({"role": "assistant", "content": answer_so_far})
         else:
             self.messages.pop()
 

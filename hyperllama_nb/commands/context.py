@@ -2,10 +2,13 @@
 
 import sys
 from functools import cached_property
+from io import StringIO
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hyperllama_nb.client import Client
+    from hyperllama_nb.client import Client, Record, Stream
+    from hyperllama_nb.client._stream import Lines
+    from hyperllama_nb.display.sinks import Sink
 
 
 class Context:
@@ -26,9 +29,9 @@ class Context:
         """Return the client, which starts the service when it is first needed."""
         if self._client is not None:
             return self._client
-        from hyperllama_nb.client import Client
+        from hyperllama_nb.client import client
 
-        return Client()
+        return client()
 
     @cached_property
     def running(self) -> "Client":
@@ -55,6 +58,23 @@ class Context:
         sys.stdout.write(text)
         sys.stdout.flush()
 
+    def stream(self, stream: "Stream", *, quiet: bool = False) -> None:
+        """Show an answer while it grows; `quiet` leaves out the waiting and the figures."""
+        from hyperllama_nb.display.streaming import stream_to
+
+        stream_to(self._sink(quiet=quiet), stream)
+
+    def follow(self, lines: "Lines[Record]", waiting: str) -> "Record":
+        """Show the lines of a pull or a load until the last one, and return that."""
+        from hyperllama_nb.display.streaming import follow
+
+        return follow(self._sink(), lines, waiting=waiting)
+
+    def _sink(self, *, quiet: bool = False) -> "Sink":
+        from hyperllama_nb.display.sinks import TerminalSink
+
+        return TerminalSink(err=StringIO() if quiet else None)
+
     def note(self, text: str) -> None:
         """Tell something that is not the result."""
         sys.stderr.write(text + "\n")
@@ -79,7 +99,12 @@ class CellContext(Context):
             return
         from IPython.display import display
 
-        display(result)
+        display(result)  # type: ignore[no-untyped-call]
+
+    def _sink(self, *, quiet: bool = False) -> "Sink":  # noqa: ARG002 - nothing can be in the way
+        from hyperllama_nb.display.sinks import choose_sink
+
+        return choose_sink()
 
     def note(self, text: str) -> None:
         """Print it: a cell's standard error looks like a failure."""

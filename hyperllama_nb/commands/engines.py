@@ -24,14 +24,12 @@ def add_load_arguments(parser: Parser) -> None:
     add_load(parser)
 
 
-def load(context: "Context", args: Namespace) -> str:
-    """Load a model, with its phases told, and say what runs."""
-    with context.progress() as progress:
-        for line in context.client.load_progress(
-            args.model, options=options_from(args), keep_alive=args.keep_alive
-        ):
-            progress.update(line)
-    return f"{args.model} is loaded."
+def load(context: "Context", args: Namespace) -> None:
+    """Load a model, with its phases told."""
+    lines = context.client.load_progress(
+        args.model, options=options_from(args), keep_alive=args.keep_alive
+    )
+    context.follow(lines, f"Loading {args.model}")
 
 
 def add_unload_arguments(parser: Parser) -> None:

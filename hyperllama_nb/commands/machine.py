@@ -4,7 +4,6 @@ from argparse import Namespace
 from typing import TYPE_CHECKING
 
 from hyperllama_nb.commands import words
-from hyperllama_nb.commands.options import Parser
 from hyperllama_nb.display.tables import Table, human_bytes
 from hyperllama_nb.errors import HyperLlamaError
 
@@ -68,18 +67,12 @@ def _store() -> list[tuple[str, str]]:
     return [("store", f"{count}, {human_bytes(sum(files.values()))}, {store.root}")]
 
 
-def add_setup_arguments(parser: Parser) -> None:
-    """Add the arguments of `setup-max`."""
-    parser.add_argument("--force", action="store_true", help="make it anew if it is there already")
-
-
-def setup_max(context: "Context", args: Namespace) -> str:
+def setup_max(context: "Context", args: Namespace) -> str:  # noqa: ARG001
     """Make the private environment; returns where its program is."""
-    from hyperllama_nb.engines.max.setup import setup
+    from hyperllama_nb.engines.max.setup import setup_max as make
 
     context.note(
-        "MAX comes under Modular's own licence (MAX Community License). "
-        "Engines that HyperLlama launches run with its telemetry off."
+        "MAX comes under Modular's own licence, the MAX Community License. "
+        "The engines that are launched here run with its telemetry off."
     )
-    path = setup(force=args.force, tell=context.note)
-    return f"MAX is installed: {path}"
+    return f"MAX is installed: {make(context.note)}"

@@ -108,6 +108,7 @@ _SAMPLING: tuple[tuple[str, Callable[[str], Any], str, str], ...] = (
     ("frequency_penalty", float, "X", "lower the odds of tokens by how often they occurred"),
 )
 _LOAD = ("num_ctx",)
+_ALIASES = {"num_predict": ("--max-tokens",)}
 
 
 def add_sampling(parser: argparse.ArgumentParser) -> None:
@@ -192,4 +193,5 @@ def _add(
     flags = [f"--{name.replace('_', '-')}"]
     if "_" in name:
         flags.append(f"--{name}")
+    flags += _ALIASES.get(name, ())
     group.add_argument(*flags, dest=name, type=kind, metavar=metavar, help=text)

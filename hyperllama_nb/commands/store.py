@@ -54,10 +54,8 @@ def add_pull_arguments(parser: Parser) -> None:
 
 def pull(context: "Context", args: Namespace) -> str:
     """Fetch a model and tell how far it is."""
-    named = {"name": args.name} if args.name else {}
-    with context.progress() as progress:
-        for line in context.client.pull(args.model, stream=True, **named):
-            progress.update(line)
+    lines = context.client.pull(args.model, stream=True, name=args.name)
+    context.follow(lines, f"Pulling {args.model}")
     return f"{args.name or args.model} is in the store."
 
 

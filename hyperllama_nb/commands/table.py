@@ -145,7 +145,7 @@ COMMANDS: dict[str, Command] = {
         Command(
             "setup-max",
             "Install MAX into a private environment, apart from this one.",
-            machine.add_setup_arguments,
+            service.add_no_arguments,
             machine.setup_max,
             "setup-max",
         ),

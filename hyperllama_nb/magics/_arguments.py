@@ -52,9 +52,6 @@ def build_parser() -> Parser:
         "--raw", action="store_true", help="send the cell as it is, without the model's template"
     )
     add_sampling(parser)
-    parser.add_argument(
-        "--max-tokens", dest="num_predict", type=int, metavar="N", help="the same as --num-predict"
-    )
     add_keep_alive(parser)
     return parser
 
