@@ -98,4 +98,4 @@ class Waiting:
 
 
 def _whole(seconds: float) -> str:
-    return human_duration(float(int(seconds))) if seconds >= 1 else "0 s"
+    return f"{int(seconds)} s" if seconds < 60 else human_duration(seconds)

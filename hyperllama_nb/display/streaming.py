@@ -44,8 +44,9 @@ def stream_to(
     """Show an answer while it grows, and return it.
 
     The first text is shown at once and the last even if the engine stalls. `footer` gives the line
-    under the answer, `metadata` is kept with the output beside usage and timings. Raises GenerationInterrupted after Ctrl-C, with the connection closed and
-    the partial text shown; an error of the answer leaves its partial text shown too.
+    under the answer, `metadata` is kept with the output beside usage and timings. Raises
+    GenerationInterrupted after Ctrl-C, with the connection closed and the partial text shown; an
+    error of the answer leaves its partial text shown too.
     """
     footer = footer or footer_of
     progress = Progress(f"Waiting for {stream.model}")

@@ -118,7 +118,7 @@ class HyperLlamaMagics(Magics):
     def _keep(self, args: "Namespace", response: "Response | None") -> None:
         if response is not None and self.shell is not None:
             kept = {"_llm": response} | ({args.out: response} if args.out else {})
-            self.shell.push(kept, interactive=False)
+            self.shell.user_ns.update(kept)
 
 
 def _client() -> "Client":
