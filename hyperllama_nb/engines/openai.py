@@ -150,7 +150,7 @@ class Wire:
             return BusyError("The engine's queue is full. Try again in a moment.")
         if head.status in (400, 413, 422):
             if message.startswith("Prompt is too long"):
-                return PromptTooLongError(f"{message} Shorten the prompt or raise num_ctx.")
+                return PromptTooLongError(f"{message} A larger num_ctx holds more.")
             return RequestError(
                 f"The engine refused the request: {message} Check the request's options."
             )

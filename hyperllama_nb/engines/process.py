@@ -161,11 +161,13 @@ class EngineProcess:
 
     async def _until_ready(self, model: str) -> Wire:
         reader = LogReader(self.log)
+        last: Phase | None = None
         late: float | None = None
         while not self._exited.is_set():
             for line in reader.lines():
                 phase = self._backend.phase(line) if self._backend else None
-                if phase is not None:
+                if phase is not None and phase != last:
+                    last = phase
                     self._on_phase(phase)
                     if phase.name == "ready":
                         late = late or time.monotonic() + SOCKET_LATE

@@ -44,6 +44,7 @@ class Engine:
 
     def __init__(self):
         self.requests: list[tuple[str, dict]] = []
+        self.asked = asyncio.Event()
         self.cut = asyncio.Event()
 
 
@@ -57,6 +58,7 @@ async def engine(path: Path, pieces: Sequence[bytes], *, hold=False) -> AsyncIte
         length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
         body = await reader.readexactly(length)
         seen.requests.append((head.decode().splitlines()[0], json.loads(body or b"null")))
+        seen.asked.set()
         for piece in pieces:
             writer.write(piece)
             await writer.drain()
