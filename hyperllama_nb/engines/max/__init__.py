@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hyperllama_nb.engines.base import BackendInfo, Launch, LaunchSpec, Phase, Placement
-from hyperllama_nb.engines.max import devices, failures, launcher, phases
-from hyperllama_nb.engines.max.find import Found, find
+from hyperllama_nb.engines.max import devices, failures, find, launcher, phases
 
 if TYPE_CHECKING:
     from hyperllama_nb.hardware import Hardware
@@ -56,9 +55,9 @@ class MaxBackend:
         """Take note of the `max` command in the environment of a client."""
         self._told = program
 
-    def find(self) -> Found:
+    def find(self) -> find.Found:
         """Return the MAX that would be launched; raises EngineMissingError."""
-        return find(self._told)
+        return find.find(self._told)
 
     def available(self) -> BackendInfo:
         """Return MAX's command and version; raises EngineMissingError."""

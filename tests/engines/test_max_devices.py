@@ -1,0 +1,190 @@
+"""What MAX is asked to run where, and what it is not asked because it could not."""
+
+import itertools
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hyperllama_nb.engines.base import LaunchSpec, Placement, context_rung
+from hyperllama_nb.engines.max import MaxBackend, find
+from hyperllama_nb.engines.max.find import Found
+from hyperllama_nb.errors import CannotRunError, NotEnoughMemoryError
+from hyperllama_nb.hardware import Device, Hardware
+from hyperllama_nb.models.manifest import File, Manifest
+from hyperllama_nb.models.names import Name
+
+GB = 10**9
+MANIFEST = Manifest(
+    name=Name.parse("tiny:1b"),
+    source="file:/x",
+    revision="1",
+    files=(File("model.safetensors", f"sha256:{0:064}", 2 * GB, "weights"),),
+    architecture="LlamaForCausalLM",
+    family="llama",
+    parameters=GB,
+    quantization="BF16",
+    encoding="float32",
+    context_length=8192,
+    embedding_length=576,
+    layers=30,
+    kv_heads=4,
+    head_dim=64,
+    vocab_size=49152,
+)
+
+
+def gpu(api, index, free=20 * GB):
+    return Device("gpu", api, index, f"{api} {index}", 24 * GB, free)
+
+
+def machine(*devices, memory=32 * GB):
+    return Hardware(8, 4, "cpu", 64 * GB, memory, devices)
+
+
+def spec(**changes):
+    whole = LaunchSpec(
+        manifest=MANIFEST,
+        directory=Path("/m"),
+        placement=Placement(),
+        context=4096,
+        batch=None,
+        max_queue=64,
+        socket=Path("/w/s"),
+        workdir=Path("/w"),
+        cache=Path("/c"),
+    )
+    return replace(whole, **changes)
+
+
+@pytest.fixture
+def backend(monkeypatch):
+    found = Found(Path("/v/bin/max"), Path("/v/bin/python"), "26.7.0")
+    monkeypatch.setattr(MaxBackend, "find", lambda _: found)
+    return MaxBackend()
+
+
+BIG = replace(MANIFEST, files=(replace(MANIFEST.files[0], size=25 * GB),), encoding="bfloat16")
+
+
+@pytest.mark.parametrize(
+    ("devices", "manifest", "flag", "batch", "chunk"),
+    [
+        ([], MANIFEST, "cpu", "4", "256"),
+        ([gpu("cuda", 0)], MANIFEST, "gpu:0", None, None),
+        ([gpu("cuda", 0), gpu("cuda", 1)], MANIFEST, "gpu:0", None, None),
+        ([gpu("cuda", 0, 10 * GB), gpu("cuda", 1)], MANIFEST, "gpu:1", None, None),
+        ([gpu("cuda", 0), gpu("cuda", 1)], BIG, "gpu:0,1", None, None),
+        ([gpu("cuda", 0, GB)], MANIFEST, "cpu", "4", "256"),
+        ([gpu("hip", 0)], MANIFEST, "gpu:0", None, None),
+        ([gpu("hip", 0), gpu("hip", 1)], BIG, "gpu:0,1", None, None),
+        ([gpu("hip", 0), gpu("cuda", 0)], BIG, "cpu", "4", "256"),
+        ([gpu("metal", 0)], MANIFEST, "cpu", "4", "256"),
+        ([gpu("cuda", 0)], replace(MANIFEST, encoding="q4_k"), "cpu", "4", "256"),
+    ],
+)
+def test_the_command_for_each_machine(backend, devices, manifest, flag, batch, chunk):
+    placement = backend.place(manifest, machine(*devices))
+    argv = backend.command(spec(manifest=manifest, placement=placement)).argv
+    options = dict(itertools.pairwise(argv))
+    assert options["--devices"] == flag
+    assert options.get("--max-batch-size") == batch
+    assert options.get("--max-batch-input-tokens") == chunk
+
+
+def test_the_whole_command_and_environment_on_a_cpu(backend, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", "/notebook")
+    monkeypatch.setenv("HF_TOKEN", "secret")
+    monkeypatch.setenv("MAX_SERVE_PORT", "1")
+    monkeypatch.setenv("MAX_SERVE_DUMMY_MODEL", "1")
+    launch = backend.command(spec(batch=2))
+    assert launch.argv[0] == "/v/bin/python"
+    assert launch.argv[1].endswith("launcher.py")
+    assert " ".join(launch.argv[2:]) == (
+        "/w/s serve --model /m --served-model-name tiny:1b --host 127.0.0.1 --port 0 --devices cpu "
+        "--quantization-encoding float32 --max-length 4096 --max-queue-size 64 --enable-penalties "
+        "--allow-cold-interpreter-cache --max-batch-size 2 --max-batch-input-tokens 256"
+    )
+    env = launch.env
+    assert env["MODULAR_CACHE_DIR"] == "/c/max-26.7.0"
+    assert env["TMPDIR"] == "/w"
+    assert env["HF_HUB_OFFLINE"] == env["MAX_SERVE_DUMMY_MODEL"] == "1"
+    assert env["MODULAR_TELEMETRY_ENABLED"] == "0"
+    assert not {"PYTHONPATH", "HF_TOKEN", "MAX_SERVE_PORT"} & set(env)
+
+
+def test_a_gguf_is_named_where_no_safetensors_are(backend, tmp_path):
+    (tmp_path / "a-q4_k_m.gguf").touch()
+    argv = backend.command(spec(directory=tmp_path)).argv
+    assert argv[-2:] == ("--weight-path", str(tmp_path / "a-q4_k_m.gguf"))
+    (tmp_path / "model.safetensors").touch()
+    assert "--weight-path" not in backend.command(spec(directory=tmp_path)).argv
+
+
+def test_bfloat16_runs_as_float32_on_a_cpu_and_counts_twice(backend):
+    cast = spec(manifest=replace(MANIFEST, encoding="bfloat16"))
+    argv = backend.command(cast).argv
+    assert argv[argv.index("--quantization-encoding") + 1] == "float32"
+    assert backend.memory(cast) - backend.memory(spec()) == 2 * GB
+
+
+GPU = Placement("gpu", "cuda", (0,))
+
+
+@pytest.mark.parametrize(
+    ("changes", "placement", "words"),
+    [
+        ({"architecture": "Gemma3ForCausalLM"}, Placement(), "Gemma3ForCausalLM.*GPU"),
+        ({"encoding": "float16"}, Placement(), "float16 weights.*CPU"),
+        ({"architecture": "BertModel", "encoding": "bfloat16"}, Placement(), "bfloat16"),
+        ({"architecture": "Qwen2ForCausalLM", "encoding": "q4_k"}, Placement(), "q4_k"),
+        ({"encoding": "q4_k"}, GPU, "CPU only"),
+        ({"context_length": 2048}, Placement(), "2048 tokens.*4096.*num_ctx"),
+    ],
+)
+def test_what_cannot_run_is_refused_in_words(backend, changes, placement, words):
+    refused = spec(manifest=replace(MANIFEST, **changes), placement=placement)
+    with pytest.raises(CannotRunError, match=words) as raised:
+        backend.check(refused, machine(gpu("cuda", 0)))
+    assert "tiny:1b" in str(raised.value)
+
+
+def test_too_little_memory_names_all_numbers_and_what_to_change(backend):
+    with pytest.raises(NotEnoughMemoryError) as raised:
+        backend.check(spec(batch=4), machine(memory=2 * GB))
+    message = str(raised.value)
+    for part in ("3.8 GiB", "1.9 GiB weights", "0.9 GiB cache", "1.0 GiB for MAX", "1.9 GiB"):
+        assert part in message
+    for step in ("Unload", "num_ctx", "OLLAMA_NUM_PARALLEL"):
+        assert step in message
+
+
+def test_memory_of_a_gpu_is_that_of_the_chosen_devices(backend):
+    here = machine(gpu("cuda", 0, GB), gpu("cuda", 1), memory=0)
+    backend.check(spec(placement=Placement("gpu", "cuda", (1,))), here)
+    with pytest.raises(NotEnoughMemoryError, match="on cuda 0"):
+        backend.check(spec(placement=GPU), here)
+
+
+def test_what_fits_is_not_refused(backend):
+    backend.check(spec(batch=4), machine())
+    assert backend.batch(spec()) == 4
+    assert backend.batch(spec(placement=GPU)) is None
+    assert "penalties" in backend.capabilities(spec())
+
+
+@pytest.mark.parametrize(
+    ("wanted", "longest", "rung"),
+    [(1, 8192, 2048), (2048, 8192, 2048), (2049, 8192, 4096), (99999, 8192, 8192), (1, 1000, 1000)],
+)
+def test_contexts_come_from_a_ladder(wanted, longest, rung):
+    assert context_rung(wanted, longest) == rung
+
+
+def test_the_backend_is_found_by_its_entry_point():
+    from hyperllama_nb.engines.base import Backend, load_backends
+
+    backends = load_backends()
+    assert next(iter(backends)) == "max"
+    assert isinstance(backends["max"], Backend)
+    assert find.RELEASE == "26.7"
