@@ -56,11 +56,11 @@ def parse_host(host: str | None) -> Address:
         return Address("http://localhost", socket_path(), own=True)
     if host.startswith("unix:"):
         return Address("http://localhost", Path(host.removeprefix("unix:")))
-    parts = urlsplit(host if "://" in host else f"http://{host}")
     try:
+        parts = urlsplit(host if "://" in host else f"http://{host}")
         name, port = parts.hostname, parts.port
     except ValueError:
-        name, port = None, None
+        name = None
     if not name or parts.scheme not in {"http", "https"}:
         raise RequestError(
             f"The host {host!r} is not an address. Write http://HOST:PORT, or unix:/PATH."
