@@ -15,6 +15,7 @@ from hyperllama_nb.commands.options import (
     options_from,
 )
 from hyperllama_nb.commands.words import plural
+from hyperllama_nb.display.tables import Table
 from hyperllama_nb.errors import HyperLlamaError
 
 if TYPE_CHECKING:
@@ -159,9 +160,7 @@ class Chat:
             self._context.note("Write /set system TEXT, or /set parameter NAME VALUE.")
 
     def _description(self) -> str:
-        lines = [f"model    {self._model}"]
-        if self._system:
-            lines.append(f"system   {self._system}")
-        lines += [f"{name:<8} {value}" for name, value in self._options.items()]
-        lines.append(f"so far   {plural(len(self.messages), 'message')}")
-        return "\n".join(lines)
+        rows = [("model", self._model), ("system", self._system or "the model's own")]
+        rows += [(name, str(value)) for name, value in self._options.items()]
+        rows.append(("so far", plural(len(self.messages), "message")))
+        return str(Table(("", ""), rows))
