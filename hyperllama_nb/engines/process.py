@@ -16,6 +16,7 @@ from typing import Any
 from hyperllama_nb.engines import guard
 from hyperllama_nb.engines.base import Backend, Launch, Phase
 from hyperllama_nb.engines.group import kill_group, loopback_port, memory_of
+from hyperllama_nb.engines.log import LogReader, tail
 from hyperllama_nb.engines.openai import Wire
 from hyperllama_nb.errors import EngineDiedError, EngineStartError, HyperLlamaError
 
@@ -83,11 +84,16 @@ class EngineProcess:
             "log": str(self.log),
             "limit": LOG_LIMIT,
         }
-        ours, theirs = await self._start_guard()
+        theirs, self._life = os.pipe()
+        _alive.add(self)
         try:
-            os.write(ours, json.dumps(order).encode() + b"\n")
-        except OSError as error:
-            self._failure = f"its guard ended at once ({error.strerror})"
+            self._guard = await self._start_guard(theirs)
+            os.write(self._life, json.dumps(order).encode() + b"\n")
+        except BrokenPipeError:
+            self._failure = "its guard ended at once"
+        except BaseException:
+            self._let_go()
+            raise
         finally:
             os.close(theirs)
         first = asyncio.Event()
@@ -100,23 +106,19 @@ class EngineProcess:
                 "Check that the program is installed (`hyperllama status` names it)."
             )
 
-    async def _start_guard(self) -> tuple[int, int]:
-        """Start the guard; returns our and its end of the pipe whose end means the end."""
-        theirs, ours = os.pipe()
-        self._life = ours
-        _alive.add(self)
+    async def _start_guard(self, order: int) -> asyncio.subprocess.Process:
+        """Start the guard, in a session of its own, with the pipe `order` as its input."""
         with self.log.open("ab") as complaints:
             self.log.chmod(0o600)
-            self._guard = await asyncio.create_subprocess_exec(
+            return await asyncio.create_subprocess_exec(
                 sys.executable,
                 *("-I", "-S", guard.__file__),
-                stdin=theirs,
+                stdin=order,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=complaints,
                 cwd="/",
                 start_new_session=True,
             )
-        return ours, theirs
 
     async def _follow(self, first: asyncio.Event) -> None:
         """Take the guard's reports; when it has ended, see to it that the engine has too."""
@@ -134,7 +136,7 @@ class EngineProcess:
             if await self._guard.wait() != 0 and self.pid is not None:
                 # The guard was killed or is broken, so its work is ours.
                 await asyncio.to_thread(kill_group, self.pid)
-                await asyncio.to_thread(shutil.rmtree, self.workdir, ignore_errors=True)
+            await asyncio.to_thread(shutil.rmtree, self.workdir, ignore_errors=True)
         finally:
             if self.pid is not None and self.returncode is None:
                 self.returncode = -signal.SIGKILL
@@ -241,13 +243,7 @@ class EngineProcess:
 
     def log_tail(self, lines: int) -> list[str]:
         """Return the last lines of the log; none if there is no log."""
-        try:
-            with self.log.open("rb") as file:
-                file.seek(max(0, file.seek(0, os.SEEK_END) - 400 * lines - 4000))
-                text = file.read().decode(errors="replace")
-        except OSError:
-            return []
-        return [line for line in text.split("\n") if line.strip()][-lines:]
+        return tail(self.log, lines)
 
     def memory(self) -> int:
         """Return the bytes of memory that the engine's processes use, at most 2 s old."""
@@ -258,31 +254,6 @@ class EngineProcess:
             size = memory_of(self.pid)
             self._memory = (time.monotonic(), size)
         return size
-
-
-class LogReader:
-    """Follows a log file that is replaced by its own last part when it has grown too long."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._offset = 0
-        self._inode = 0
-        self._rest = b""
-
-    def lines(self) -> list[str]:
-        """Return the whole lines that came since the last call."""
-        try:
-            with self.path.open("rb") as file:
-                inode = os.fstat(file.fileno()).st_ino
-                if inode != self._inode:
-                    self._inode, self._offset, self._rest = inode, 0, b""
-                file.seek(self._offset)
-                data = file.read()
-        except OSError:
-            return []
-        self._offset += len(data)
-        *whole, self._rest = (self._rest + data).split(b"\n")
-        return [line.decode(errors="replace") for line in whole]
 
 
 def _forget_all() -> None:

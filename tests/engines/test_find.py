@@ -8,7 +8,6 @@ import pytest
 from hyperllama_nb.engines.max import MaxBackend, find, setup
 from hyperllama_nb.errors import EngineMissingError
 
-
 PYTHON = sys.executable
 
 

@@ -9,7 +9,7 @@ import pytest
 from hyperllama_nb.engines.base import LaunchSpec, Placement, context_rung
 from hyperllama_nb.engines.max import MaxBackend, find
 from hyperllama_nb.engines.max.find import Found
-from hyperllama_nb.errors import CannotRunError, NotEnoughMemoryError
+from hyperllama_nb.errors import CannotRunError, EngineStartError, NotEnoughMemoryError
 from hyperllama_nb.hardware import Device, Hardware
 from hyperllama_nb.models.manifest import File, Manifest
 from hyperllama_nb.models.names import Name
@@ -111,6 +111,11 @@ def test_the_whole_command_and_environment_on_a_cpu(backend, monkeypatch):
     assert env["HF_HUB_OFFLINE"] == env["MAX_SERVE_DUMMY_MODEL"] == "1"
     assert env["MODULAR_TELEMETRY_ENABLED"] == "0"
     assert not {"PYTHONPATH", "HF_TOKEN", "MAX_SERVE_PORT"} & set(env)
+
+
+def test_a_private_directory_with_too_long_a_path_is_refused(backend):
+    with pytest.raises(EngineStartError, match="HYPERLLAMA_RUNTIME_DIR"):
+        backend.command(spec(workdir=Path("/" + "x" * 64)))
 
 
 def test_a_gguf_is_named_where_no_safetensors_are(backend, tmp_path):

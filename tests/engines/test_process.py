@@ -13,7 +13,8 @@ import psutil
 import pytest
 
 from hyperllama_nb.engines.base import Launch, Phase
-from hyperllama_nb.engines.process import EngineProcess, LogReader
+from hyperllama_nb.engines.log import LogReader
+from hyperllama_nb.engines.process import EngineProcess
 from hyperllama_nb.errors import EngineStartError
 
 LIMIT = 15.0

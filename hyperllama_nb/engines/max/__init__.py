@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from hyperllama_nb.engines.base import BackendInfo, Launch, LaunchSpec, Phase, Placement
 from hyperllama_nb.engines.max import devices, failures, find, launcher, phases
+from hyperllama_nb.errors import EngineStartError
 
 if TYPE_CHECKING:
     from hyperllama_nb.hardware import Hardware
@@ -17,6 +18,9 @@ CPU_BATCH = 4
 
 CPU_CHUNK = 256
 """Prompt tokens per step on a CPU: a cancelled long prompt frees the engine after one step."""
+
+LONGEST_WORKDIR = 64
+"""Bytes: MAX's processes talk over sockets in there, whose paths have room for 103 in all."""
 
 _PASSED = frozenset(
     {
@@ -86,8 +90,18 @@ class MaxBackend:
         return frozenset(always | ({"logprobs"} if spec.placement.device == "cpu" else set()))
 
     def command(self, spec: LaunchSpec) -> Launch:
-        """Return the command line and environment; raises EngineMissingError, CannotRunError."""
+        """Return the command line and environment.
+
+        Raises EngineMissingError, CannotRunError, and EngineStartError if `workdir` has too long a
+        path for the sockets in it.
+        """
         found = self.find()
+        if len(os.fsencode(spec.workdir)) > LONGEST_WORKDIR:
+            raise EngineStartError(
+                f"The engine's private directory {spec.workdir} has a path of over "
+                f"{LONGEST_WORKDIR} bytes, which leaves no room for the sockets of MAX. "
+                "Set HYPERLLAMA_RUNTIME_DIR to a shorter path."
+            )
         chosen = spec.placement
         argv = [
             *(str(found.python), launcher.__file__, str(spec.socket), "serve"),
