@@ -86,6 +86,8 @@ class ThroughputPlot:
         self._sampled: float | None = None
         self._id = ""
         self._figure: Any = None
+        if self._notebook:
+            self._prepare()
 
     def status(self, line: str) -> None:
         """Show what is being waited for."""
@@ -133,21 +135,27 @@ class ThroughputPlot:
         if summary:
             self._close(static_bundle(self._model, self._rate.seconds, rates, summary))
 
-    def _open(self) -> None:
-        self._id = new_display_id()
+    def _prepare(self) -> None:
+        """Make the live figure before the answer begins: its libraries take a second to import."""
+        self._inner.status("Preparing the plot")
+        shape = figure(self._model, [], [])
         try:
             import plotly.graph_objects as go
 
-            shape = figure(self._model, [], [])
             self._figure = go.FigureWidget(data=shape["data"], layout=shape["layout"])
-            bundle = self._figure._repr_mimebundle_()
         except ImportError:
             # no widget libraries: the final figure needs none
-            self._id = ""
+            self._figure = None
+
+    def _open(self) -> None:
+        """Put the live figure under the answer."""
+        if self._figure is None:
             return
         from IPython.display import display
 
         show: Callable[..., object] = display
+        bundle = self._figure._repr_mimebundle_()
+        self._id = new_display_id()
         shown = bundle[0] if isinstance(bundle, tuple) else bundle
         show(shown, raw=True, display_id=self._id)
 

@@ -50,20 +50,24 @@ def stream_to(
     """
     footer = footer or footer_of
     progress = Progress(f"Waiting for {stream.model}")
-    begun = False
+    begun = shown = False
+    entered = time.monotonic()
 
     def take(line: "Record") -> None:
-        nonlocal begun
+        nonlocal begun, shown
         if "status" in line and "done" not in line:
+            shown = True
             sink.status(progress.update(line))
             return
         text = line["message"]["content"] if "message" in line else line.get("response")
         if text:
-            begun = True
+            begun = shown = True
             sink.text(text)
 
     def idle() -> None:
-        if not begun:
+        nonlocal shown
+        if not begun and (shown or time.monotonic() - entered >= 2 * TICK):
+            shown = True
             sink.status(progress.text())
 
     def end(reason: str | None, line: str) -> "Response":
@@ -81,7 +85,8 @@ def stream_to(
         response = end("interrupted", "Interrupted.")
         raise GenerationInterrupted(response) from None
     except Exception as error:
-        end("error", f"Ended by an error: {type(error).__name__}.")
+        if shown:
+            end("error", f"Ended by an error: {type(error).__name__}.")
         raise
     response = stream.response
     return end(None, footer(response))
@@ -138,7 +143,9 @@ def footer_of(response: "Response", *, detail: bool = False) -> str:
     ours = response.get("hyperllama") or {}
     parts: list[str] = []
     if times.first_token is not None:
-        parts.append(f"first token after {human_duration(times.first_token)}")
+        loading = (times.load or 0) >= 1
+        part = f" ({human_duration(times.load)} of it to load)" if loading else ""
+        parts.append(f"first token after {human_duration(times.first_token)}{part}")
     if usage.output_tokens is not None:
         parts.append(f"{usage.output_tokens} tokens")
     if times.tokens_per_second is not None:

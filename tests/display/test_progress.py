@@ -1,0 +1,56 @@
+"""The words for what is waited for."""
+
+from hyperllama_nb.display.progress import Progress, Waiting
+from hyperllama_nb.display.sinks import NullSink
+from tests.display.test_sinks import Clock
+
+
+def test_a_load_goes_on_with_the_clock_while_the_service_is_silent():
+    clock = Clock()
+    progress = Progress("Waiting for m", clock)
+    clock.now += 2
+    assert progress.text() == "Waiting for m, 2 s"
+    line = {"status": "loading", "model": "m", "phase": "compile", "elapsed": 3.2}
+    assert progress.update(line) == "Loading m: compile, 3 s"
+    clock.now += 60
+    assert progress.text() == "Loading m: compile, 1 min 3 s"
+
+
+def test_a_queue_tells_the_place():
+    line = {"status": "queued", "model": "m", "position": 2, "elapsed": 0.4}
+    assert Progress().update(line) == "Waiting for m: place 2 in its queue, 0 s"
+
+
+def test_a_download_tells_rate_and_rest():
+    clock = Clock()
+    progress = Progress(clock=clock)
+    assert progress.update({"status": "pulling manifest"}) == "pulling manifest"
+    line = {"status": "pulling abc", "digest": "abc", "total": 100_000_000}
+    progress.update({**line, "completed": 0})
+    clock.now += 2
+    assert (
+        progress.update({**line, "completed": 20_000_000})
+        == "pulling abc: 20 MB of 100 MB (20 %), 10 MB/s, 8.0 s left"
+    )
+    assert progress.update({**line, "completed": 100_000_000}).endswith("(100 %)")
+
+
+def test_a_call_that_waited_leaves_one_line():
+    class Kept(NullSink):
+        def __init__(self):
+            self.lines, self.last = [], None
+
+        def status(self, line):
+            self.lines.append(line)
+
+        def finish(self, footer="", metadata=None):
+            self.last = footer
+
+    sinks = []
+    waiting = Waiting(lambda: sinks.append(Kept()) or sinks[-1])
+    waiting({"done": True})
+    assert sinks == []
+    waiting({"status": "loading", "model": "m", "phase": "build", "elapsed": 0})
+    waiting({"done": True})
+    assert sinks[0].lines == ["Loading m: build, 0 s"]
+    assert sinks[0].last.startswith("Waited ")
