@@ -125,9 +125,10 @@ async def generate(
             params = sampling(ask.options.values)
             outcome.seed = params.get("seed")
             params["max_tokens"] = limit
+            queued = clock()
             async with engine.admission.slot(_queue_report(engine, entered, report)):
                 sent = clock()
-                outcome.queue = sent - loaded
+                outcome.queue = sent - queued
                 pieces: list[str] = []
                 first = last = sent
                 events = until_stop(
@@ -149,6 +150,8 @@ async def generate(
                         outcome.output_tokens = event.output_tokens or outcome.output_tokens
                 outcome.text = "".join(pieces)
                 outcome.reply = engine.prompter.encode(outcome.text)
+                # Not every engine counts.
+                outcome.output_tokens = outcome.output_tokens or len(outcome.reply)
                 if not pieces:
                     first = last = clock()
                 outcome.first_token = first - entered

@@ -2,7 +2,8 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any
 
 from hyperllama_nb.models.manifest import Manifest
@@ -19,7 +20,7 @@ class Pulls:
         self._store = store
         self._running: dict[tuple[str, str | None], _Pull] = {}
 
-    async def pull(self, text: str, name: str | None = None) -> AsyncIterator[Line]:
+    async def pull(self, text: str, name: str | None = None) -> AsyncGenerator[Line, None]:
         """Yield the store's progress as Ollama's lines, the last one `{"status": "success"}`.
 
         The download is cancelled when the last reader leaves; what was fetched is kept for the next
@@ -30,8 +31,9 @@ class Pulls:
         if pull is None or pull.cancelled.is_set():
             pull = self._running[key] = _Pull(self._store, text, name)
             pull.task.add_done_callback(lambda _: self._forget(key, pull))
-        async for line in pull.read():
-            yield line
+        async with aclosing(pull.read()) as lines:
+            async for line in lines:
+                yield line
 
     def _forget(self, key: tuple[str, str | None], pull: "_Pull") -> None:
         if self._running.get(key) is pull:
@@ -73,7 +75,7 @@ class _Pull:
         self._more.set()
         self._more = asyncio.Event()
 
-    async def read(self) -> AsyncIterator[Line]:
+    async def read(self) -> AsyncGenerator[Line, None]:
         self._readers += 1
         sent: Line | None = None
         position = 0

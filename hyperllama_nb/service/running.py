@@ -96,6 +96,8 @@ class RunningEngine:
         try:
             launch = self.backend.command(self.spec)
             await self.process.start(launch, self.backend, self._on_phase)
+            # Meanwhile, so that the first request does not pay for it.
+            await asyncio.to_thread(self.prompter.load)
             self.wire = await self.process.wait_ready(self.model, deadline or None)
         except asyncio.CancelledError:
             await self.stop()

@@ -2,7 +2,8 @@
 
 import json
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -116,11 +117,15 @@ class Lines:
             await self._response.prepare(self._request)
         await self._response.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
 
-    async def send(self, lines: AsyncIterator[Mapping[str, Any]]) -> web.StreamResponse:
-        """Send all lines; an error becomes a status before the first line, a last line after it."""
+    async def send(self, lines: AsyncGenerator[Mapping[str, Any], None]) -> web.StreamResponse:
+        """Send all lines; an error becomes a status before the first line, a last line after it.
+
+        `lines` is closed at once when the client goes, which frees what it holds.
+        """
         try:
-            async for line in lines:
-                await self.write(line)
+            async with aclosing(lines):
+                async for line in lines:
+                    await self.write(line)
         except ConnectionError:
             raise
         except Exception as error:
@@ -132,12 +137,13 @@ class Lines:
 
 
 async def answer(
-    request: web.Request, lines: AsyncIterator[Mapping[str, Any]], *, stream: bool
+    request: web.Request, lines: AsyncGenerator[Mapping[str, Any], None], *, stream: bool
 ) -> web.StreamResponse:
     """Answer with all lines, or with the last one alone where the client does not stream."""
     if stream:
         return await Lines(request).send(lines)
     last: Mapping[str, Any] = {}
-    async for line in lines:
-        last = line
+    async with aclosing(lines):
+        async for line in lines:
+            last = line
     return web.json_response(last)

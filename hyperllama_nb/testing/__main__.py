@@ -5,10 +5,14 @@ import asyncio
 import os
 import signal
 import sys
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from hyperllama_nb.testing.engine import FakeEngine
 from hyperllama_nb.testing.script import Script
+
+TERMINATED = 128 + signal.SIGTERM
 
 
 async def serve(engine: FakeEngine) -> int:
@@ -21,15 +25,24 @@ async def serve(engine: FakeEngine) -> int:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
     for line in script.log:
         print(line, file=sys.stderr, flush=True)  # noqa: T201
+    if await happens(ended, script.startup):
+        return TERMINATED
     if script.crash is not None:
-        await asyncio.sleep(script.startup)
         return script.crash
+    engine.script = replace(script, startup=0)
     async with engine:
         waits = [asyncio.ensure_future(event.wait()) for event in (ended, engine.died)]
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         if engine.died.is_set():
             os._exit(1)  # no farewell on any connection, as when a worker is killed
-    return 128 + signal.SIGTERM
+    return TERMINATED
+
+
+async def happens(event: asyncio.Event, within: float) -> bool:
+    """Tell whether the event happens within so many seconds."""
+    with suppress(TimeoutError):
+        await asyncio.wait_for(event.wait(), within)
+    return event.is_set()
 
 
 def main() -> int:

@@ -24,8 +24,10 @@ PLAIN = (Script(),)
 
 PROCESS = """
 import json, sys
+from hyperllama_nb.service import service
 from hyperllama_nb.service.host import main
 from hyperllama_nb.testing import FakeBackend, Script
+service.FIRST_CALL = 1.0
 scripts = [Script.from_json(text) for text in json.loads(sys.argv[1])]
 sys.exit(main({"fake": FakeBackend(scripts, slots=int(sys.argv[2]))}))
 """
@@ -124,6 +126,8 @@ def hosting(kind, scripts=PLAIN, *, slots=4, env=None):
 
 
 def end(process):
-    """End the service as a user's `kill` would, and wait for it."""
+    """End the service as a user's `kill` would, and wait for it, unless the test did."""
+    if process.poll() is not None:
+        return
     process.terminate()
     assert process.wait(PATIENCE) == 0

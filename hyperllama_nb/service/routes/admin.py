@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +64,7 @@ async def load(request: web.Request) -> web.StreamResponse:
     lines = Lines(request)
     keep_alive = parse_keep_alive(body.raw("keep_alive"))
 
-    async def ready() -> AsyncIterator[dict[str, Any]]:
+    async def ready() -> AsyncGenerator[dict[str, Any], None]:
         async with service.manager.use(
             manifest,
             context=options.num_ctx,
@@ -161,6 +161,6 @@ def _tail(path: Path, count: int) -> str:
         return "".join(deque(file, maxlen=max(1, min(count, 10_000))))
 
 
-async def _nothing() -> AsyncIterator[dict[str, Any]]:
+async def _nothing() -> AsyncGenerator[dict[str, Any], None]:
     return
     yield

@@ -1,7 +1,7 @@
 """`/api/generate` and `/api/chat`: loading, unloading, generating."""
 
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any
 
 from aiohttp import web
@@ -148,7 +148,7 @@ async def _run(
             return web.json_response(loaded)
         return await lines.send(_once(loaded))
 
-    async def parts() -> AsyncIterator[dict[str, Any]]:
+    async def parts() -> AsyncGenerator[dict[str, Any], None]:
         async with contextlib.aclosing(
             generate(manager, ask, report if stream else None)
         ) as pieces:
@@ -164,7 +164,7 @@ async def _run(
     return web.json_response([part async for part in parts()][-1])
 
 
-async def _once(line: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+async def _once(line: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
     yield line
 
 
