@@ -35,8 +35,11 @@ STOP_LIMIT = guard.GRACE + guard.REAP + 1.0
 DEATH_NOTICE = 3.0
 """Seconds in which an engine that answers oddly ends, if it is dying."""
 
-LAST_WORDS = 20
-"""Lines of the log in the error of an engine that could not start."""
+EVIDENCE = 200
+"""Lines of the log that are searched for the cause of an engine's end."""
+
+LAST_WORDS = 8
+"""Lines of the log in the error of an engine that does not get ready."""
 
 _alive: "weakref.WeakSet[EngineProcess]" = weakref.WeakSet()
 
@@ -210,7 +213,7 @@ class EngineProcess:
 
     def _obituary(self) -> str:
         assert self._backend is not None
-        return self._backend.explain(self.log_tail(LAST_WORDS), self.returncode)
+        return self._backend.explain(self.log_tail(EVIDENCE), self.returncode)
 
     async def _is_dying(self) -> bool:
         with contextlib.suppress(TimeoutError):

@@ -38,6 +38,8 @@ def test_a_start_goes_through_its_stages_in_order():
         ([], -9, "memory"),
         ([], 137, "memory"),
         ([], -11, "segmentation fault"),
+        (["12:00:00.000 ERROR: Worker crashed (Killed), shutting down..."], 1, "memory"),
+        (["ERROR: Worker crashed (Segmentation fault), shutting down"], 1, "segmentation fault"),
         (["RuntimeError: out of memory"], 1, "memory"),
         (["ValueError: The network port 8000 is already in use"], 1, "taken"),
         (["OSError: AF_UNIX path too long"], 1, "HYPERLLAMA_RUNTIME_DIR"),
@@ -54,3 +56,12 @@ def test_an_end_is_explained_with_the_last_words(lines, code, words):
     assert words in text
     for line in lines:
         assert line.replace("\x1b[31m", "").replace("\x1b[0m", "") in text
+
+
+def test_an_error_that_a_traceback_pushed_up_is_among_the_last_words():
+    noise = [f'  File "x.py", line {n}' for n in range(50)]
+    lines = ["ERROR: Worker crashed (Killed), shutting down...", *noise, "last line"]
+    text = MaxBackend().explain(lines, 1)
+    assert lines[0] in text
+    assert "last line" in text
+    assert len(text.splitlines()) < 10

@@ -28,6 +28,9 @@ _COMMAND = (
 
 _BY_WORDS = {
     r"out of memory|cannot allocate memory|MemoryError|insufficient memory": _MEMORY,
+    r"Worker crashed \(Killed": _BY_CODE[9],
+    r"Worker crashed \(Segmentation fault": _BY_CODE[11],
+    r"Illegal instruction": _BY_CODE[4],
     r"No space left on device": "the disk is full. Free some space, then run it again.",
     r"network port \d+ is already in use|address already in use": _ADDRESS,
     r"AF_UNIX path too long": "its socket's path is too long. Set HYPERLLAMA_RUNTIME_DIR.",
@@ -35,23 +38,31 @@ _BY_WORDS = {
     r"different dtype|not compatible with device|Unknown GGML DType": _ENCODING,
     r"compatible weights cannot be found|encoding.{0,60}not supported": _ENCODING,
     r"No such option|Error: Invalid value": _COMMAND,
-    r"Illegal instruction": _BY_CODE[4],
 }
+
+_TELLING = re.compile(r"\bERROR\b|^\w*(\.\w+)*(Error|Exception)\b")
+_MOST_ERRORS = 3
+_LAST = 5
 
 
 def explain(log_tail: Sequence[str], returncode: int | None) -> str:
-    """Return the cause, the next step, and the last lines of the log."""
-    text = "\n".join(_ANSI.sub("", line) for line in log_tail)
-    cause = next(
-        (says for words, says in _BY_WORDS.items() if re.search(words, text, re.IGNORECASE)), None
-    )
-    number = _signal(returncode)
-    cause = cause or _BY_CODE.get(number or 0)
+    """Return the cause, the next step, and the lines of the log that say most."""
+    lines = [_ANSI.sub("", line).rstrip() for line in log_tail]
+    text = "\n".join(lines)
+    found = (says for words, says in _BY_WORDS.items() if re.search(words, text, re.IGNORECASE))
+    cause = next(found, None) or _BY_CODE.get(_signal(returncode) or 0)
     if cause is None:
         ended = "it ended" if returncode is None else f"it ended with code {returncode}"
-        cause = f"{ended}. Run it again; if it ends again, the log says more."
-    words = f" Its last words:\n{text}" if text else " It left no log."
-    return cause + words
+        cause = f"{ended}. Run it again; if it ends again, its log says more."
+    words = _last_words(lines)
+    return f"{cause} Its last words:\n{words}" if words else f"{cause} It left no log."
+
+
+def _last_words(lines: Sequence[str]) -> str:
+    """Return the last lines, and the last errors before them: a traceback pushes them up."""
+    errors = [n for n, line in enumerate(lines) if _TELLING.search(line)][-_MOST_ERRORS:]
+    last = range(max(0, len(lines) - _LAST), len(lines))
+    return "\n".join(lines[n] for n in sorted({*errors, *last}))
 
 
 def _signal(returncode: int | None) -> int | None:
