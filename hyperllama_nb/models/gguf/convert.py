@@ -20,7 +20,7 @@ WIDTHS = {"float32": 4, "bfloat16": 2}
 
 _NAMES = {"float32": "F32", "bfloat16": "BF16"}
 
-_PIECE = 4 << 20
+_PIECE = 1 << 19
 """Weights that are converted at a time."""
 
 _PLAIN = {"F32": "<f4", "F16": "<f2", "F64": "<f8"}

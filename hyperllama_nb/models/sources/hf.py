@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -81,6 +82,7 @@ class HubSource:
             work.require(missing, f"The download of {self._repository}")
             worker.send({"files": chosen, "total": total})
             directory = Path(worker.event("directory")["path"])
+            work.transfer(f"pulling {self._repository}", None, total, total)
         digests = {
             name: f"sha256:{file['sha256']}" for name, file in files.items() if file["sha256"]
         }
@@ -119,23 +121,25 @@ class _Worker:
             cwd=self._work.directory,
             env={**os.environ, "HF_HUB_DISABLE_TELEMETRY": "1"},
         )
-        threading.Thread(target=self._read, daemon=True).start()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
         self.send(self._request)
         return self
 
     def __exit__(self, *_: object) -> None:
         end(self._process)
+        self._reader.join()
+        with suppress(BrokenPipeError):
+            self._process.__exit__(None, None, None)
         self._log.close()
 
     def send(self, message: dict[str, Any]) -> None:
         """Write one line to the process."""
         assert self._process.stdin is not None
-        try:
+        # If the process has ended, `event` tells so, with the reason.
+        with suppress(BrokenPipeError):
             self._process.stdin.write(json.dumps(message) + "\n")
             self._process.stdin.flush()
-        except BrokenPipeError:
-            # Its end is told by `event`, with the reason.
-            pass
 
     def event(self, kind: str) -> dict[str, Any]:
         """Return the next event of a kind, telling the progress until it comes.

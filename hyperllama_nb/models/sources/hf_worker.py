@@ -4,12 +4,14 @@ import json
 import os
 import signal
 import sys
+import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import huggingface_hub
 from huggingface_hub.errors import (
+    CacheNotFound,
     GatedRepoError,
     HfHubHTTPError,
     LocalEntryNotFoundError,
@@ -19,11 +21,19 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils.tqdm import tqdm
 
 _HASH_LENGTH = 64
+_CHUNK = 1 << 20
+"""Bytes between two reports, and the most that a broken connection loses."""
+
+_telling = threading.Lock()
+_counting = threading.Lock()
 
 
 def tell(event: str, **fields: Any) -> None:
-    """Write one event."""
-    print(json.dumps({"event": event, **fields}), flush=True)  # noqa: T201
+    """Write one event, whole: several threads tell their progress."""
+    line = json.dumps({"event": event, **fields}) + "\n"
+    with _telling:
+        sys.stdout.write(line)
+        sys.stdout.flush()
 
 
 class Bar(tqdm):
@@ -42,16 +52,16 @@ class Bar(tqdm):
     def update(self, n: float | None = 1) -> bool | None:
         """Count what arrived."""
         if self._counts and n:
-            cls = type(self)
-            cls.done_bytes = max(0, cls.done_bytes + int(n))
-            done = min(cls.done_bytes, cls.total_bytes)
-            tell("progress", completed=done, total=cls.total_bytes)
+            with _counting:
+                Bar.done_bytes = min(max(0, Bar.done_bytes + int(n)), Bar.total_bytes)
+                tell("progress", completed=Bar.done_bytes, total=Bar.total_bytes)
         return None
 
 
 def main() -> None:
     """Answer one request: tell the plan, wait for the choice, download, tell the directory."""
     signal.signal(signal.SIGTERM, _stop)
+    huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE = _CHUNK
     request = json.loads(sys.stdin.readline())
     try:
         _serve(request["repository"], request["revision"])
@@ -65,7 +75,7 @@ def main() -> None:
         tell("error", message=f"it has no revision {request['revision']!r}.")
     except RepositoryNotFoundError:
         tell("error", message="there is no such repository, or it is private and needs HF_TOKEN.")
-    except LocalEntryNotFoundError:
+    except (LocalEntryNotFoundError, CacheNotFound):
         tell(
             "error",
             message="it is not in the cache, and the hub cannot be reached. Check the network, "
@@ -77,15 +87,10 @@ def main() -> None:
 
 def _serve(repository: str, revision: str | None) -> None:
     if huggingface_hub.constants.HF_HUB_OFFLINE:
-        directory = Path(
-            huggingface_hub.snapshot_download(repository, revision=revision, local_files_only=True)
-        )
-        files = {
-            path.relative_to(directory).as_posix(): _cached(path)
-            for path in directory.rglob("*")
-            if path.is_file()
-        }
-        tell("plan", revision=directory.name, files=files)
+        commit, directory = _newest(repository, revision or "main")
+        found = (path for path in directory.rglob("*") if path.is_file())
+        files = {path.relative_to(directory).as_posix(): _cached(path) for path in found}
+        tell("plan", revision=commit, files=files)
         sys.stdin.readline()
         tell("directory", path=str(directory))
         return
@@ -108,10 +113,27 @@ def _serve(repository: str, revision: str | None) -> None:
     Bar.total_bytes = choice["total"]
     directory = Path(
         huggingface_hub.snapshot_download(
-            repository, revision=info.sha, allow_patterns=choice["files"], tqdm_class=Bar
+            repository, revision=revision, allow_patterns=choice["files"], tqdm_class=Bar
         )
     )
+    # Asked for by its name, so that the cache knows the name offline; it may have moved on since.
+    if directory.name != info.sha:
+        raise RuntimeError("the repository changed during the download")
     tell("directory", path=str(directory))
+
+
+def _newest(repository: str, revision: str) -> tuple[str, Path]:
+    """Return the commit and directory of a revision in the cache.
+
+    Raises LocalEntryNotFoundError.
+    """
+    for repo in huggingface_hub.scan_cache_dir().repos:
+        if repo.repo_id != repository or repo.repo_type != "model":
+            continue
+        for snapshot in repo.revisions:
+            if revision in {snapshot.commit_hash, *snapshot.refs}:
+                return snapshot.commit_hash, snapshot.snapshot_path
+    raise LocalEntryNotFoundError(repository)
 
 
 def _cached(path: Path) -> dict[str, Any]:
