@@ -1,0 +1,140 @@
+"""`%%llm` in a real kernel, in front of a scripted service."""
+
+import queue
+import time
+
+import pytest
+from jupyter_client.manager import KernelManager
+
+from tests.client.fakeservice import words
+
+GENERATE = "POST /api/generate"
+
+
+class Notebook:
+    """Runs cells and keeps what they show."""
+
+    def __init__(self):
+        self.manager = KernelManager()
+        self.manager.start_kernel()
+        self.client = self.manager.client()
+        self.client.start_channels()
+        self.client.wait_for_ready(timeout=60)
+        self.run("%load_ext hyperllama_nb")
+
+    def close(self):
+        self.client.stop_channels()
+        self.manager.shutdown_kernel(now=True)
+
+    def run(self, code, interrupt_at=None, then=()):
+        """Return (status, error name, outputs); the cells in `then` wait behind this one."""
+        message = self.client.execute(code)
+        later = [self.client.execute(cell) for cell in then]
+        shown, interrupted = [], None
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            try:
+                found = self.client.get_iopub_msg(timeout=1)
+            except queue.Empty:
+                continue
+            if found["parent_header"].get("msg_id") != message:
+                continue
+            kind, content = found["msg_type"], found["content"]
+            if kind == "status" and content["execution_state"] == "idle":
+                break
+            if kind in {"display_data", "update_display_data", "stream", "error"}:
+                shown.append((kind, content))
+            if interrupt_at and not interrupted and interrupt_at(shown):
+                interrupted = time.monotonic()
+                self.manager.interrupt_kernel()
+        replies = {}
+        while not {message, *later} <= set(replies):
+            reply = self.client.get_shell_msg(timeout=60)
+            replies[reply["parent_header"]["msg_id"]] = reply["content"]
+        self.behind = [replies[each]["status"] for each in later]
+        found = replies[message]
+        return found["status"], found.get("ename"), shown
+
+
+@pytest.fixture
+def notebook(service):
+    found = Notebook()
+    yield found
+    found.close()
+
+
+def displays(shown):
+    return [content for kind, content in shown if kind.endswith("display_data")]
+
+
+def test_a_cell_streams_into_one_output_and_saves_its_figures(service, notebook):
+    def answer(body):
+        yield {"status": "loading", "model": "m", "phase": "compile", "elapsed": 3.0}
+        time.sleep(0.2)
+        for line in words("The ", "capital\n```", eval_count=2, eval_duration=10**9):
+            yield line
+            time.sleep(0.15)
+
+    service.routes[GENERATE] = answer
+    status, _, shown = notebook.run("%%llm m --seed 5\nWhat?")
+    assert status == "ok"
+    [first, *_, last] = displays(shown)
+    assert first["data"] == {"text/plain": "Loading m: compile, 3 s"}
+    assert len({found["transient"]["display_id"] for found in displays(shown)}) == 1
+    assert last["data"]["text/plain"] == "The capital\n```\n\n2 tokens · 2.0 tokens/s"
+    assert last["data"]["text/markdown"].startswith("The capital\n```\n```")
+    saved = last["metadata"]["hyperllama"]
+    assert saved["options"] == {"seed": 5}
+    assert saved["finish_reason"] == "stop"
+    assert service.requests[0][1]["kind"] == "kernel"
+
+
+def test_an_interrupt_keeps_the_text_and_stops_the_cells_behind(service, notebook):
+    def forever(body):
+        while True:
+            yield from words("x")[:1]
+            time.sleep(0.02)
+
+    service.routes[GENERATE] = forever
+    status, name, shown = notebook.run(
+        "%%llm m\nWhat?", interrupt_at=lambda shown: len(shown) > 2, then=["y = 1", "y = 2"]
+    )
+    assert (status, name) == ("error", "GenerationInterrupted")
+    assert notebook.behind == ["aborted", "aborted"]
+    assert service.gone.wait(10)
+    last = displays(shown)[-1]
+    assert last["data"]["text/plain"].startswith("xx")
+    assert last["metadata"]["hyperllama"]["finish_reason"] == "interrupted"
+    [error] = [content for kind, content in shown if kind == "error"]
+    assert len(error["traceback"]) == 1
+    status, _, _ = notebook.run("assert _llm.text.startswith('x') and not _llm.done")
+    assert status == "ok"
+
+
+def test_a_plot_ends_as_a_figure_that_can_be_saved(service, notebook):
+    def answer(body):
+        for line in words(*"abcdefgh", eval_count=8):
+            yield line
+            time.sleep(0.06)
+
+    service.routes[GENERATE] = answer
+    status, _, shown = notebook.run("%%llm m --plot\nWhat?")
+    assert status == "ok"
+    figure = displays(shown)[-1]["data"]
+    assert set(figure) == {
+        "application/vnd.plotly.v1+json", "image/svg+xml", "text/plain",
+    }  # fmt: skip
+    assert figure["text/plain"].startswith("m: median")
+
+
+def test_a_call_that_waits_tells_so(service, notebook):
+    def answer(body):
+        yield {"status": "loading", "model": "m", "phase": "compile", "elapsed": 3.0}
+        yield from words("x")
+
+    service.routes[GENERATE] = answer
+    code = "import hyperllama_nb as hl; assert hl.generate('m', '?').text == 'x'"
+    status, _, shown = notebook.run(code)
+    assert status == "ok"
+    assert "Loading m: compile" in displays(shown)[0]["data"]["text/plain"]
+    assert displays(shown)[-1]["data"]["text/plain"].startswith("Waited ")
