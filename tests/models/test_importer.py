@@ -14,7 +14,7 @@ from safetensors.numpy import load_file
 from hyperllama_nb import hardware
 from hyperllama_nb.errors import InvalidFileError, NoSpaceError
 from hyperllama_nb.models import Manifest, Store
-from hyperllama_nb.models.gguf import architectures
+from hyperllama_nb.models.gguf import architectures, rope
 from tests.models import gguf_files as files
 
 PAIRS = {"attn_q": files.HEADS, "attn_k": files.KV_HEADS}
@@ -223,6 +223,41 @@ def test_memory_is_bounded_by_the_largest_tensor(store: Store, tmp_path: Path) -
     finally:
         tracemalloc.stop()
     assert peak < 3 * width * width * 4
+
+
+def with_factors(factors: list[float]) -> bytes:
+    metadata = {**files.llama_metadata(), "llama.rope.freq_base": 200000.0}
+    weights = files.llama_weights(len(metadata["tokenizer.ggml.tokens"]))
+    weights["rope_freqs.weight"] = np.array(factors, np.float32)
+    return files.gguf(
+        metadata, [(name, files.F32, item.shape, item.tobytes()) for name, item in weights.items()]
+    )
+
+
+def test_llama3_scaling_is_recognised(store: Store, tmp_path: Path) -> None:
+    # Frequencies of 8 dimensions at base 200,000: two fast, one between, one slow.
+    factors = rope.llama3_factors(32.0, 200000.0, 8)
+    assert factors[0] == factors[1] == 1
+    assert 1 < factors[2] < 32
+    assert factors[3] == 32
+    manifest, view = pull(store, tmp_path, with_factors(factors))
+    assert json.loads((view / "config.json").read_text())["rope_scaling"] == {
+        "rope_type": "llama3",
+        "factor": 32.0,
+        "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 8192,
+    }
+    assert "rope_freqs.weight" not in load_file(view / "model.safetensors")
+    assert manifest.parameters == sum(
+        item.size for item in files.llama_weights(manifest.vocab_size).values()
+    )
+
+
+@pytest.mark.parametrize("factors", [[1.0, 1.0, 2.0, 8.0], [1.0], [1.0] * 5])
+def test_other_scalings_are_refused(store: Store, tmp_path: Path, factors: list[float]) -> None:
+    with pytest.raises(InvalidFileError, match="rope_freqs"):
+        pull(store, tmp_path, with_factors(factors))
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from hyperllama_nb.errors import InvalidFileError
+from hyperllama_nb.models.gguf import rope
 from hyperllama_nb.models.gguf.check import Header, Tensor
 
 
@@ -67,7 +68,7 @@ class Shape(NamedTuple):
     rope_scaling: dict[str, Any] | None
 
 
-def read_shape(header: Header) -> Shape:
+def read_shape(header: Header, rope_factors: tuple[float, ...] | None = None) -> Shape:
     """Return the sizes of the model that a header describes.
 
     Raises InvalidFileError if the architecture cannot be imported, or if the sizes, the tensors
@@ -102,7 +103,7 @@ def read_shape(header: Header) -> Shape:
         epsilon=read.number("attention.layer_norm_rms_epsilon", 1e-5),
         theta=read.number("rope.freq_base", 10000.0),
         tied="output.weight" not in header.tensors,
-        rope_scaling=_rope_scaling(read, header),
+        rope_scaling=None,
     )
     if read.size("rope.dimension_count", shape.head_dim) != shape.head_dim or shape.head_dim % 2:
         raise InvalidFileError(
@@ -110,7 +111,9 @@ def read_shape(header: Header) -> Shape:
             "model's own repository with hf:organisation/repository instead."
         )
     _check_tensors(header.tensors, shape)
-    return shape
+    kind, factor = read.get("rope.scaling.type"), read.number("rope.scaling.factor", 1.0)
+    scaled = rope.scaling(kind, factor, rope_factors, shape.theta, shape.head_dim)
+    return shape._replace(rope_scaling=scaled)
 
 
 def hugging_face_name(name: str) -> str:
@@ -180,19 +183,6 @@ class _Metadata:
             )
         # The file holds 32 bits; seven digits give back the number that was meant.
         return float(f"{value:.7g}")
-
-
-def _rope_scaling(read: _Metadata, header: Header) -> dict[str, Any] | None:
-    kind = read.get("rope.scaling.type")
-    if "rope_freqs.weight" in header.tensors or kind not in {None, "none", "linear"}:
-        raise InvalidFileError(
-            f"The GGUF file scales its rotary positions ({str(kind or 'rope_freqs')[:80]}) in a "
-            "way that cannot be imported exactly. Pull the model's own repository with "
-            "hf:organisation/repository instead."
-        )
-    if kind == "linear":
-        return {"rope_type": "linear", "factor": read.number("rope.scaling.factor", 1.0)}
-    return None
 
 
 def _check_tensors(tensors: Mapping[str, Tensor], shape: Shape) -> None:

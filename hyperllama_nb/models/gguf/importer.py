@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from hyperllama_nb.models.gguf import tokenizer
+from hyperllama_nb.models.gguf import rope, tokenizer
 from hyperllama_nb.models.gguf.architectures import Shape, config, read_shape
 from hyperllama_nb.models.gguf.check import Header, read_header
 from hyperllama_nb.models.gguf.convert import convert, size_on_disk
@@ -41,8 +41,8 @@ def import_gguf(
     """
     encoding = encoding or default_encoding()
     work.report("checking the GGUF file")
-    header = read_header(source.path)
-    shape = read_shape(header)
+    header, factors = rope.take_factors(source.path, read_header(source.path))
+    shape = read_shape(header, factors)
     words = tokenizer.build(header.metadata, shape.context_length)
     runs_as = _runs_as_it_is(header, shape) if encoding == "float32" else None
     if runs_as is not None:
