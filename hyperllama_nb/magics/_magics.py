@@ -70,10 +70,6 @@ class HyperLlamaMagics(Magics):
         args.model = args.model or self.model
         args.options = {**self.options, **args.options}
         sink = choose_sink(args.format)
-        if args.plot:
-            from hyperllama_nb.display.plot import ThroughputPlot
-
-            sink = ThroughputPlot(sink, args.model)
         from hyperllama_nb.display.streaming import GenerationInterrupted
 
         try:
@@ -104,6 +100,11 @@ class HyperLlamaMagics(Magics):
                 messages.insert(0, {"role": "system", "content": system})
             stream = _client().chat(args.model, messages, stream=True, **request)
         with stream:
+            if args.plot:
+                from hyperllama_nb.display.plot import ThroughputPlot
+
+                # importing what draws it takes a while, which the engine can use
+                sink = ThroughputPlot(sink, args.model)
             response = stream_to(
                 sink,
                 stream,
