@@ -12,7 +12,7 @@ from hyperllama_nb.errors import HyperLlamaError
 if TYPE_CHECKING:
     from argparse import Namespace
 
-    from hyperllama_nb.client import Client, Response
+    from hyperllama_nb.client import Response
     from hyperllama_nb.display.sinks import Sink
 
 
@@ -61,6 +61,7 @@ class HyperLlamaMagics(Magics):
     def _cell(self, line: str, cell: str) -> None:
         from hyperllama_nb.commands.options import HelpShown
         from hyperllama_nb.display.sinks import choose_sink
+        from hyperllama_nb.display.streaming import GenerationInterrupted
         from hyperllama_nb.magics._arguments import parse
 
         try:
@@ -69,17 +70,15 @@ class HyperLlamaMagics(Magics):
             return
         args.model = args.model or self.model
         args.options = {**self.options, **args.options}
-        sink = choose_sink(args.format)
-        from hyperllama_nb.display.streaming import GenerationInterrupted
-
         try:
-            response = self._ask(args, cell.removesuffix("\n"), sink)
+            response = self._ask(args, cell.removesuffix("\n"), choose_sink(args.format))
         except GenerationInterrupted as error:
             self._keep(args, error.response)
             raise
         self._keep(args, response)
 
     def _ask(self, args: "Namespace", prompt: str, sink: "Sink") -> "Response":
+        from hyperllama_nb.client import client
         from hyperllama_nb.display.streaming import footer_of, stream_to
 
         request: dict[str, Any] = {"options": args.options or None, "keep_alive": args.keep_alive}
@@ -90,7 +89,7 @@ class HyperLlamaMagics(Magics):
         if args.chat is None:
             if system and not args.raw:
                 request["system"] = system
-            stream = _client().generate(
+            stream = client().generate(
                 args.model, prompt, stream=True, raw=args.raw or None, **request
             )
         else:
@@ -98,7 +97,7 @@ class HyperLlamaMagics(Magics):
             if system:
                 # the system message of this cell counts, wherever the conversation began
                 messages.insert(0, {"role": "system", "content": system})
-            stream = _client().chat(args.model, messages, stream=True, **request)
+            stream = client().chat(args.model, messages, stream=True, **request)
         with stream:
             if args.plot:
                 from hyperllama_nb.display.plot import ThroughputPlot
@@ -120,12 +119,6 @@ class HyperLlamaMagics(Magics):
         if response is not None and self.shell is not None:
             kept = {"_llm": response} | ({args.out: response} if args.out else {})
             self.shell.user_ns.update(kept)
-
-
-def _client() -> "Client":
-    from hyperllama_nb.client import Client
-
-    return Client()
 
 
 @contextmanager
