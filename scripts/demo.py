@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import environment
 import nbformat
 
 import notebooks
@@ -13,6 +14,7 @@ from hyperllama_nb import Client, HyperLlamaError
 
 MODEL = "smollm2:135m"
 QUICKSTART = notebooks.NOTEBOOKS / "01_quickstart.ipynb"
+LOG = notebooks.ROOT / "build" / "logs" / "pull.log"
 COMMAND = Path(sys.executable).parent / "hyperllama"
 
 
@@ -24,7 +26,8 @@ def answers(notebook: Any) -> list[tuple[str, dict[str, Any]]]:
             numbers = output.get("metadata", {}).get("hyperllama")
             if numbers:
                 data = output["data"]
-                found.append((data.get("text/markdown") or data["text/plain"], numbers))
+                # The line under the answer follows an empty line.
+                found.append((data["text/plain"].rpartition("\n\n")[0], numbers))
     return found
 
 
@@ -41,10 +44,9 @@ def main() -> None:
     begin = time.monotonic()
     was_running = runs()
     try:
-        subprocess.run([COMMAND, "pull", MODEL], check=True)
+        pull = [str(COMMAND), "pull", MODEL]
+        environment.patiently(f"hyperllama pull {MODEL}", pull, LOG)
         notebook = notebooks.tidy(notebooks.execute(QUICKSTART))
-    except subprocess.CalledProcessError as error:
-        raise SystemExit(error.returncode) from None
     finally:
         if not was_running:
             subprocess.run([COMMAND, "stop", "--now"], check=False, stdout=subprocess.DEVNULL)
@@ -55,7 +57,7 @@ def main() -> None:
     rows = {
         "Question": "What is the capital of France?",
         "Answer": text.strip(),
-        "Speed": f"{numbers['tokens_per_second']:.1f} tokens/s",
+        "Speed": f"{numbers['timings']['tokens_per_second']:.1f} tokens/s",
         "Took": f"{time.monotonic() - begin:.0f} s",
         "Executed": str(target.relative_to(notebooks.ROOT)),
         "Open it": f".venv/bin/jupyter lab {QUICKSTART.relative_to(notebooks.ROOT)}",

@@ -92,7 +92,9 @@ def main() -> None:
     arguments: list[str] = []
     for requirement in requirements:
         arguments += ["-e", requirement] if requirement.startswith(".") else [requirement]
-    install = [str(python), "-m", "pip", "install", "--disable-pip-version-check", *arguments]
+    # Compiling every file ahead costs more than compiling at import those that are imported.
+    pip = [str(python), "-m", "pip", "install", "--disable-pip-version-check", "--no-compile"]
+    install = [*pip, *arguments]
     patiently(
         f"Installing {' '.join(requirements)} into {directory}",
         install,

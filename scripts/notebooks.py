@@ -20,6 +20,8 @@ NOTEBOOKS = ROOT / "notebooks"
 BUILD = ROOT / "build" / "notebooks"
 TICK = 4.0
 """Seconds between two lines while a cell runs."""
+LEAST = 2.0
+"""Seconds; a cell that is quicker is told once, when it has ended."""
 CELL_TIMEOUT = 600
 """Seconds; the first answer of a model waits for its compilation."""
 
@@ -70,7 +72,7 @@ class Ticker:
     def _tick(self) -> None:
         while not self._stop.wait(TICK):
             cell = self._cell
-            if cell is not None:
+            if cell is not None and time.monotonic() - cell[2] >= LEAST:
                 say(f"  {time.monotonic() - cell[2]:5.1f} s  {cell[1]} …{phase()}")
 
 
@@ -87,6 +89,8 @@ def execute(path: Path) -> nbformat.NotebookNode:
             timeout=CELL_TIMEOUT,
             kernel_name="python3",
             record_timing=False,
+            coalesce_streams=True,
+            extra_arguments=["--IPKernelApp.log_level=ERROR"],
             store_widget_state=False,
             resources={"metadata": {"path": str(path.parent)}},
             on_cell_execute=ticker.begin,
