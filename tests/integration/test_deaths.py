@@ -6,14 +6,15 @@ MAX_SERVE_DUMMY_MODEL replaces the model by an echo, so that an engine starts wi
 import os
 import signal
 import tempfile
-import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pytest
 
 from hyperllama_nb import Client
+from hyperllama_nb.errors import ServiceError
 from tests.integration.kernel import MODEL, Kernel, kernel
 from tests.integration.processes import group_of, left_after, listening
 
@@ -21,25 +22,24 @@ PROMISE = 15.0
 """Seconds after a death in which every process and socket of the engine is gone."""
 
 
-@pytest.fixture
-def place(models: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Give the test a service of its own whose engines echo."""
-    with tempfile.TemporaryDirectory(prefix="hd", dir="/tmp") as directory:
-        monkeypatch.setenv("HYPERLLAMA_RUNTIME_DIR", directory)
-        monkeypatch.setenv("MAX_SERVE_DUMMY_MODEL", "1")
+@pytest.fixture(scope="module")
+def place(models: str) -> Iterator[Path]:
+    """Give these tests a service of their own, whose engines echo."""
+    with (
+        tempfile.TemporaryDirectory(prefix="hd", dir="/tmp") as directory,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setenv("HYPERLLAMA_RUNTIME_DIR", directory)
+        patch.setenv("MAX_SERVE_DUMMY_MODEL", "1")
         yield Path(directory)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def cells(place: Path) -> Iterator[Kernel]:
     with kernel() as started:
         yield started
-    client = Client(start=False)
-    client.stop(wait=False)
-    deadline = time.monotonic() + 2 * PROMISE
-    while (place / "service.sock").exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    with suppress(ServiceError):
+        Client(start=False).stop(wait=False)
 
 
 def say_hello(cells: Kernel) -> None:
@@ -90,6 +90,16 @@ def test_killed_service_leaves_nothing(cells: Kernel, place: Path) -> None:
     assert Client(start=False).status()["pid"] != status["pid"]
 
 
+def test_stop_ends_all(cells: Kernel, place: Path) -> None:
+    say_hello(cells)
+    status = Client(start=False).status()
+    parts = group_of(status["pid"])
+    assert cells.run("%llm stop").status == "ok"
+    left = left_after(parts, [place / "service.sock"], PROMISE)
+    print("left:", left)
+    assert left == []
+
+
 def test_killed_kernel_takes_its_own_engines_along(place: Path) -> None:
     with kernel() as cells:
         assert cells.run("%llm start --in-kernel").status == "ok"
@@ -104,14 +114,3 @@ def test_killed_kernel_takes_its_own_engines_along(place: Path) -> None:
         left = left_after(parts, [Path(engine["socket"])], PROMISE)
         print("left:", left)
         assert left == []
-
-
-def test_stop_ends_all(cells: Kernel, place: Path) -> None:
-    say_hello(cells)
-    status = Client(start=False).status()
-    parts = group_of(status["pid"])
-    assert cells.run("%llm stop").status == "ok"
-    left = left_after(parts, [place / "service.sock"], PROMISE)
-    print("left:", left)
-    assert left == []
-    say_hello(cells)

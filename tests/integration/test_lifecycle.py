@@ -1,119 +1,80 @@
-"""Sudden deaths of one engine's parts, on MAX's real process tree: nothing is left after 15 s.
+"""One engine under its guard, on MAX's real process tree: private, and gone if the guard goes.
 
 MAX_SERVE_DUMMY_MODEL replaces the model by an echo, so that nothing is compiled.
 """
 
 import asyncio
-import contextlib
-import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
 import tempfile
 import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
-import psutil
 import pytest
 
+from hyperllama_nb.engines.base import LaunchSpec
 from hyperllama_nb.engines.group import members
-from hyperllama_nb.errors import EngineDiedError
-from tests.integration import lifecycle_parent
+from hyperllama_nb.engines.max import MaxBackend
+from hyperllama_nb.engines.openai import Wire
+from hyperllama_nb.engines.process import EngineProcess
+from hyperllama_nb.hardware import detect
+from hyperllama_nb.models.store import Store
+from tests.integration.kernel import MODEL
 from tests.integration.processes import left_after, listening
 
 PROMISE = 15.0
-PATIENCE = 400.0
+READY = 300.0
 
 
 @pytest.fixture
-def place(monkeypatch):
-    models = os.environ.get("HYPERLLAMA_TEST_MODELS")
-    if not models:
-        pytest.fail("HYPERLLAMA_TEST_MODELS is not set. Run the tests with `make test`.")
-    monkeypatch.setenv("HYPERLLAMA_MODELS", models)
+def place(models: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("MAX_SERVE_DUMMY_MODEL", "1")
     path = Path(tempfile.mkdtemp(prefix="hl", dir="/tmp"))
     yield path
     shutil.rmtree(path, ignore_errors=True)
 
 
-def run(work):
-    return asyncio.run(asyncio.wait_for(work, PATIENCE))
+@asynccontextmanager
+async def engine(place: Path) -> AsyncIterator[tuple[EngineProcess, Wire]]:
+    """Run an engine of the default model in a short, private directory."""
+    backend, store = MaxBackend(), Store()
+    manifest = store.get(MODEL)
+    spec = LaunchSpec(
+        manifest=manifest,
+        directory=store.view(manifest),
+        placement=backend.place(manifest, detect()),
+        context=2048,
+        batch=1,
+        max_queue=8,
+        socket=place / "e" / "s",
+        workdir=place / "e",
+        cache=place / "cache",
+    )
+    process = EngineProcess(spec.socket, spec.workdir, place / "log")
+    try:
+        await process.start(backend.command(spec), backend, print)
+        yield process, await process.wait_ready(MODEL, READY)
+    finally:
+        await process.stop()
 
 
-def assert_nothing_left(processes, place, started):
-    left = left_after(processes, [place / "e" / "s", place / "e"], PROMISE)
-    print(f"left after {time.monotonic() - started:.1f} s:", left)
-    assert left == []
-    assert time.monotonic() - started <= PROMISE
-
-
-def main_of(engine, parts):
-    return [part for part in parts if part.pid == engine.pid]
-
-
-def workers_of(engine, parts):
-    return [part for part in parts if part.pid != engine.pid]
-
-
-def everything(engine, parts):
-    return parts
-
-
-@pytest.mark.parametrize("victims", [main_of, workers_of, everything])
-def test_a_killed_part_takes_the_whole_engine_along(place, victims):
-    async def work():
-        async with lifecycle_parent.engine(place) as engine:
-            parts = list(members(engine.pid))
-            assert len(parts) >= 2
-            started = time.monotonic()
-            for part in victims(engine, parts):
-                part.send_signal(signal.SIGKILL)
-            assert await engine.wait() != 0
-            await asyncio.to_thread(assert_nothing_left, parts, place, started)
-            with pytest.raises(EngineDiedError):
-                await engine.wire.ready(lifecycle_parent.MODEL)
-
-    run(work())
-
-
-def test_a_killed_service_takes_its_engine_along(place):
-    command = [sys.executable, lifecycle_parent.__file__, str(place)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
-        for line in parent.stdout:
-            with contextlib.suppress(json.JSONDecodeError):
-                pids = json.loads(line)
-                break
-        parts = [psutil.Process(pid) for pid in pids]
-        started = time.monotonic()
-        parent.kill()
-        assert_nothing_left(parts, place, started)
-
-
-def test_a_killed_guard_is_stood_in_for(place):
-    async def work():
-        async with lifecycle_parent.engine(place) as engine:
-            parts = list(members(engine.pid))
-            started = time.monotonic()
-            engine._guard.kill()
-            await asyncio.to_thread(assert_nothing_left, parts, place, started)
-
-    run(work())
-
-
-def test_a_running_engine_listens_on_its_own_private_socket_only_and_stops_clean(place):
-    async def work():
-        async with lifecycle_parent.engine(place) as engine:
-            parts = list(members(engine.pid))
+def test_an_engine_is_private_and_does_not_outlive_its_guard(place: Path) -> None:
+    async def work() -> None:
+        async with engine(place) as (process, wire):
+            assert process.pid is not None
+            parts = list(members(process.pid))
             assert listening(parts) == []
-            assert not engine.tcp
-            assert engine.socket.stat().st_mode & 0o777 == 0o600
-            assert engine.workdir.stat().st_mode & 0o777 == 0o700
-            assert "maxserve_request_count_total" in await engine.wire.metrics()
+            assert not process.tcp
+            assert process.socket.stat().st_mode & 0o777 == 0o600
+            assert process.workdir.stat().st_mode & 0o777 == 0o700
+            assert "maxserve_request_count_total" in await wire.metrics()
+            assert process._guard is not None
             started = time.monotonic()
-            await engine.stop()
-            assert_nothing_left(parts, place, started)
+            process._guard.kill()
+            sockets = [process.socket, process.workdir]
+            left = await asyncio.to_thread(left_after, parts, sockets, PROMISE)
+            print(f"left after {time.monotonic() - started:.1f} s:", left)
+            assert left == []
 
-    run(work())
+    asyncio.run(work())
