@@ -2,6 +2,7 @@
 
 import os
 import stat
+import sys
 import tempfile
 from pathlib import Path
 
@@ -41,7 +42,9 @@ def runtime_dir() -> Path:
     Raises ServiceError if the directory belongs to somebody else, is a link, or is open to others.
     """
     named = os.environ.get("HYPERLLAMA_RUNTIME_DIR")
-    path = Path(named) if named else Path(tempfile.gettempdir()) / f"hyperllama-{os.getuid()}"
+    # macOS has a temporary directory for each user whose path leaves no room for a socket's name.
+    base = "/tmp" if sys.platform == "darwin" else tempfile.gettempdir()  # noqa: S108
+    path = Path(named) if named else Path(base) / f"hyperllama-{os.getuid()}"
     try:
         path.mkdir(mode=0o700, parents=bool(named), exist_ok=True)
         status = path.lstat()

@@ -35,6 +35,10 @@ RESTART_WINDOW = 300.0
 """A model whose engines die more often than this within so many seconds is not started again."""
 
 
+UNKNOWN_BATCH = 64
+"""Requests let through at once where the engine sizes its batch itself; it queues what is more."""
+
+
 class Manager:
     """The engines of one service. All methods belong to the service's event loop."""
 
@@ -188,7 +192,7 @@ class Manager:
             cache=cache_dir(),
         )
         spec = dataclasses.replace(spec, batch=spec.batch or chosen.batch(spec))
-        engine = RunningEngine(manifest, chosen, spec, slots=spec.batch or 1)
+        engine = RunningEngine(manifest, chosen, spec, slots=spec.batch or UNKNOWN_BATCH)
         engine.keep_alive = self.settings.keep_alive
         engine.restarts = len(self._deaths.get(key, ()))
         self.engines[key] = engine

@@ -33,6 +33,9 @@ PROGRESS_INTERVAL = 1.0
 DEATH_NOTICE = 3.0
 """Seconds to wait for the exit code once an engine has dropped a connection."""
 
+TAIL = 200
+"""Lines of the log in which a backend looks for the cause of an end: a traceback is long."""
+
 
 class RunningEngine:
     """One engine process and all that the service knows of it.
@@ -208,7 +211,7 @@ class RunningEngine:
             return error
         return EngineDiedError(
             f"The engine for {self.model} ended while it was answering: "
-            f"{self.backend.explain(self.process.log_tail(20), self.process.returncode)} "
+            f"{self.backend.explain(self.process.log_tail(TAIL), self.process.returncode)} "
             f"Run it again: the engine is started anew. `hyperllama logs {self.model}` has its log."
         )
 
@@ -219,7 +222,7 @@ class RunningEngine:
             self.died_at = time.monotonic()
             self.error = EngineDiedError(
                 f"The engine for {self.model} ended: "
-                f"{self.backend.explain(self.process.log_tail(20), self.process.returncode or 0)}"
+                f"{self.backend.explain(self.process.log_tail(TAIL), self.process.returncode)}"
             )
             self._set("failed", "failed", str(self.error))
             log.warning("%s", self.error)
