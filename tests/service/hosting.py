@@ -1,20 +1,23 @@
 """Services on FakeEngines, in a process of their own and in a thread of this one."""
 
 import json
+import multiprocessing
 import os
-import subprocess
 import sys
 import tempfile
 import time
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
+from hyperllama_nb.engines import process
 from hyperllama_nb.models import Store
-from hyperllama_nb.service.host import start_in_thread
+from hyperllama_nb.service import running, service
+from hyperllama_nb.service.host import main, start_in_thread
 from hyperllama_nb.testing import FakeBackend, Script, install_tiny, requests_of
 
 PATIENCE = 60.0
@@ -22,15 +25,28 @@ PATIENCE = 60.0
 
 PLAIN = (Script(),)
 
-PROCESS = """
-import json, sys
-from hyperllama_nb.service import service
-from hyperllama_nb.service.host import main
-from hyperllama_nb.testing import FakeBackend, Script
-service.FIRST_CALL = 1.0
-scripts = [Script.from_json(text) for text in json.loads(sys.argv[1])]
-sys.exit(main({"fake": FakeBackend(scripts, slots=int(sys.argv[2]))}))
-"""
+FORK = multiprocessing.get_context("forkserver")
+"""Starts services from a process that has already imported what they need."""
+
+FORK.set_forkserver_preload(["tests.service.hosting"])
+
+
+def serve(env, scripts, slots, log):
+    """Run a service in this process, which is its own."""
+    os.setsid()
+    os.environ.clear()
+    os.environ.update(env)
+    output = os.open(log, os.O_WRONLY | os.O_CREAT)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    service.FIRST_CALL = 1.0
+    hasten()
+    sys.exit(main({"fake": FakeBackend(scripts, slots=slots)}))
+
+
+def hasten():
+    """Shorten the wait for the exit of an engine that reported an error and lives on."""
+    running.DEATH_NOTICE = process.DEATH_NOTICE = 0.3
 
 
 def until(condition, patience=PATIENCE):
@@ -49,8 +65,7 @@ class Running:
     client: httpx.Client
     socket: Path
     store: Store
-    process: subprocess.Popen | None = None
-    pids: set[int] = field(default_factory=set)
+    process: Any = None
 
     def status(self):
         return self.client.get("/admin/status").json()
@@ -70,10 +85,10 @@ class Running:
         return self.client.post("/api/generate", json=body)
 
     def lines(self, path="/api/generate", headers=None, **body):
-        """Return the status and the objects of a streamed answer."""
+        """Return the status and the objects of an answer that may be streamed."""
         with self.client.stream("POST", path, json=body, headers=headers) as response:
             data = response.read()
-        return response.status_code, [json.loads(line) for line in data.split(b"\n")[:-1]]
+        return response.status_code, [json.loads(line) for line in data.split(b"\n") if line]
 
     @contextmanager
     def lease(self, kind="python"):
@@ -103,31 +118,32 @@ def hosting(kind, scripts=PLAIN, *, slots=4, env=None):
         store = Store(place / "models")
         install_tiny(store)
         socket = runtime / "service.sock"
-        process = None
+        child = None
         if kind == "process":
-            texts = json.dumps([script.to_json() for script in scripts])
-            log = stack.enter_context((runtime / "service.log").open("w"))
-            process = subprocess.Popen(
-                [sys.executable, "-P", "-c", PROCESS, texts, str(slots)],
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-            stack.callback(end, process)
+            log = str(runtime / "service.log")
+            child = FORK.Process(target=serve, args=(dict(os.environ), scripts, slots, log))
+            child.start()
+            stack.callback(end, child)
             until(socket.exists)
         else:
+            hasten()
             host = start_in_thread(backends={"fake": FakeBackend(scripts, slots=slots)})
             stack.callback(host.stop)
         transport = httpx.HTTPTransport(uds=str(socket))
         client = stack.enter_context(
             httpx.Client(transport=transport, base_url="http://service", timeout=PATIENCE)
         )
-        yield Running(client, socket, store, process)
+        yield Running(client, socket, store, child)
 
 
-def end(process):
+def end(child):
     """End the service as a user's `kill` would, and wait for it, unless the test did."""
-    if process.poll() is not None:
-        return
-    process.terminate()
-    assert process.wait(PATIENCE) == 0
+    if child.exitcode is None:
+        child.terminate()
+        assert exit_of(child) == 0
+
+
+def exit_of(child):
+    """Wait for a service's process and return its exit status."""
+    child.join(PATIENCE)
+    return child.exitcode

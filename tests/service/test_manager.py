@@ -1,6 +1,7 @@
 """The life of engines and of the service: loading, leases, expiry, queues, deaths, the end."""
 
 import json
+import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,7 @@ import pytest
 from hyperllama_nb.errors import ConflictError
 from hyperllama_nb.service.host import start_in_thread
 from hyperllama_nb.testing import FakeBackend, Script, install_tiny
-from tests.service.hosting import PATIENCE, hosting, until
+from tests.service.hosting import PATIENCE, exit_of, hosting, until
 
 ANSWER = "The capital of France is Paris."
 SLOW = Script(pieces=["x"], repeat=10**6, delay=0.01)
@@ -59,14 +60,14 @@ def test_keep_alive_zero_unloads_after_the_answer(host):
         gone(service)
 
 
-def test_the_default_comes_from_the_environment(host):
-    with host(env={"OLLAMA_KEEP_ALIVE": str(SHORT) + "s"}) as service:
+def test_the_default_comes_from_the_environment(thread):
+    with thread(env={"OLLAMA_KEEP_ALIVE": str(SHORT) + "s"}) as service:
         service.generate()
         gone(service)
 
 
-def test_a_request_that_runs_keeps_its_model(host):
-    with host([Script(delay=0.05)]) as service:
+def test_a_request_that_runs_keeps_its_model(thread):
+    with thread([Script(delay=0.05)]) as service:
         assert service.generate(keep_alive=0.01).json()["response"] == ANSWER
 
 
@@ -96,8 +97,8 @@ def test_keep_alive_zero_ends_the_callers_own_lease(host):
         gone(service)
 
 
-def test_an_unknown_lease_holds_nothing(host):
-    with host() as service:
+def test_an_unknown_lease_holds_nothing(thread):
+    with thread() as service:
         service.client.post(
             "/api/generate",
             json={"model": "tiny", "prompt": "x", "keep_alive": SHORT},
@@ -106,8 +107,8 @@ def test_an_unknown_lease_holds_nothing(host):
         gone(service)
 
 
-def test_two_leases_hold_independently(host):
-    with host() as service, service.lease() as first:
+def test_two_leases_hold_independently(thread):
+    with thread() as service, service.lease() as first:
         with service.lease() as second:
             for lease in (first, second):
                 service.lines(
@@ -151,21 +152,21 @@ def test_a_start_that_fails_is_told_with_the_log(host):
         assert service.generate().json()["response"] == ANSWER
 
 
-def test_a_start_that_takes_too_long_is_ended(host):
-    with host([Script(startup=60)], env={"OLLAMA_LOAD_TIMEOUT": "500ms"}) as service:
+def test_a_start_that_takes_too_long_is_ended(thread):
+    with thread([Script(startup=60)], env={"OLLAMA_LOAD_TIMEOUT": "500ms"}) as service:
         response = service.generate()
         assert response.json()["code"] == "engine_start"
         assert "OLLAMA_LOAD_TIMEOUT" in response.json()["error"]
 
 
-def test_an_engine_that_answers_no_completion_is_not_ready(host):
-    with host([Script(ready=False)]) as service:
+def test_an_engine_that_answers_no_completion_is_not_ready(thread):
+    with thread([Script(ready=False)]) as service:
         response = service.generate()
         assert response.json()["code"] == "engine_start"
 
 
-def test_a_failed_load_is_an_error_line_after_progress(host):
-    with host([Script(crash=1, startup=0.3)]) as service:
+def test_a_failed_load_is_an_error_line_after_progress(thread):
+    with thread([Script(crash=1, startup=0.3)]) as service:
         _, lines = service.lines(model="tiny", prompt="x", headers={"X-HyperLlama-Progress": "1"})
         assert lines[0]["status"] == "loading"
         assert lines[-1]["code"] == "engine_start"
@@ -182,8 +183,8 @@ def test_unload_ends_a_load_that_nobody_waits_for(host):
         assert service.engine() is None
 
 
-def test_unload_lets_those_who_wait_finish(host):
-    with host([Script(startup=0.5)]) as service, ThreadPoolExecutor(1) as pool:
+def test_unload_lets_those_who_wait_finish(thread):
+    with thread([Script(startup=0.5)]) as service, ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(service.generate)
         until(service.engine)
         service.client.post("/admin/unload", json={"model": "tiny"})
@@ -230,8 +231,8 @@ class _Stream:
         return self._context.__exit__(*error)
 
 
-def test_those_who_wait_are_told_their_place(host):
-    with host([SLOW], slots=1) as service:
+def test_those_who_wait_are_told_their_place(thread):
+    with thread([SLOW], slots=1) as service:
         seen = []
 
         def wait():
@@ -254,8 +255,8 @@ def test_those_who_wait_are_told_their_place(host):
         assert seen[-1]["done"]
 
 
-def test_slots_run_together(host):
-    with host([SLOW], slots=3) as service:
+def test_slots_run_together(thread):
+    with thread([SLOW], slots=3) as service:
         with open_stream(service), open_stream(service), open_stream(service):
             assert service.engine()["running"] == 3
         until(lambda: service.engine()["running"] == 0)
@@ -325,8 +326,8 @@ def test_an_engine_that_dies_idle_is_replaced(host):
         assert service.generate().json()["response"] == ANSWER
 
 
-def test_a_model_that_keeps_dying_is_not_started_for_ever(host):
-    with host([Script(die_after=0)]) as service:
+def test_a_model_that_keeps_dying_is_not_started_for_ever(thread):
+    with thread([Script(die_after=0)]) as service:
         errors = [service.generate().json()["error"] for _ in range(5)]
         assert "is not started for the next" in errors[-1]
         assert "is not started for the next" not in errors[0]
@@ -340,14 +341,14 @@ def test_a_model_that_keeps_dying_is_not_started_for_ever(host):
         (Script(status=400, error="no"), 400, "bad_request"),
     ],
 )
-def test_what_an_engine_refuses_has_a_status(host, script, status, code):
-    with host([script]) as service:
+def test_what_an_engine_refuses_has_a_status(thread, script, status, code):
+    with thread([script]) as service:
         response = service.generate()
         assert (response.status_code, response.json()["code"]) == (status, code)
 
 
-def test_an_error_of_the_engine_in_the_middle_is_the_last_line(host):
-    with host([Script(error_after=2, error="boom")]) as service:
+def test_an_error_of_the_engine_in_the_middle_is_the_last_line(thread):
+    with thread([Script(error_after=2, error="boom")]) as service:
         _, lines = service.lines(model="tiny", prompt="x")
         assert [line.get("response") for line in lines[:-1]] == ["The", " capital"]
         assert "boom" in lines[-1]["error"]
@@ -361,15 +362,15 @@ def test_an_error_of_the_engine_in_the_middle_is_the_last_line(host):
         Script(pieces=["世", "界", "👍🏽"], bundle=2),
     ],
 )
-def test_whatever_the_engines_chunks_the_text_is_whole(host, script):
-    with host([script]) as service:
+def test_whatever_the_engines_chunks_the_text_is_whole(thread, script):
+    with thread([script]) as service:
         answer = service.generate().json()
         assert answer["response"] == "世界👍🏽"
         assert answer["eval_count"] == 3
 
 
-def test_tokens_are_counted_here_where_the_engine_does_not(host):
-    with host([Script(pieces=["ab", "c"], usage=False)]) as service:
+def test_tokens_are_counted_here_where_the_engine_does_not(thread):
+    with thread([Script(pieces=["ab", "c"], usage=False)]) as service:
         answer = service.generate().json()
         assert answer["eval_count"] == 3  # of the tiny model's, which are bytes
         assert answer["prompt_eval_count"] > 0
@@ -378,8 +379,8 @@ def test_tokens_are_counted_here_where_the_engine_does_not(host):
 # Several models
 
 
-def test_models_run_side_by_side_and_the_count_is_bounded(host):
-    with host(env={"OLLAMA_MAX_LOADED_MODELS": "2"}) as service:
+def test_models_run_side_by_side_and_the_count_is_bounded(thread):
+    with thread(env={"OLLAMA_MAX_LOADED_MODELS": "2"}) as service:
         install_tiny(service.store, "b", system="B")
         install_tiny(service.store, "c", system="C")
         service.generate(model="tiny")
@@ -390,8 +391,8 @@ def test_models_run_side_by_side_and_the_count_is_bounded(host):
         assert {e["model"] for e in service.status()["engines"]} == {"b:latest", "c:latest"}
 
 
-def test_a_longer_context_relaunches_once(host):
-    with host() as service:
+def test_a_longer_context_relaunches_once(thread):
+    with thread() as service:
         service.generate()
         pid = service.engine()["pid"]
         answer = service.generate(options={"num_ctx": 5000}).json()
@@ -403,8 +404,8 @@ def test_a_longer_context_relaunches_once(host):
         assert service.engine()["pid"] == pid
 
 
-def test_a_model_whose_bytes_changed_is_loaded_anew(host):
-    with host() as service:
+def test_a_model_whose_bytes_changed_is_loaded_anew(thread):
+    with thread() as service:
         service.generate()
         pid = service.engine()["pid"]
         install_tiny(service.store, "tiny", system="S")
@@ -419,7 +420,7 @@ def test_a_service_that_nobody_needs_exits():
     with hosting("process", env={"HYPERLLAMA_LINGER": "1"}) as service:
         service.generate(keep_alive=-1)
         pid = service.engine()["pid"]
-        assert service.process.wait(PATIENCE) == 0
+        assert exit_of(service.process) == 0
         assert not service.socket.exists()
         assert not psutil.pid_exists(pid)
 
@@ -428,8 +429,8 @@ def test_a_lease_keeps_the_service():
     with hosting("process", env={"HYPERLLAMA_LINGER": "0"}) as service:
         with service.lease():
             time.sleep(2)
-            assert service.process.poll() is None
-        assert service.process.wait(PATIENCE) == 0
+            assert service.process.is_alive()
+        assert exit_of(service.process) == 0
 
 
 def test_stop_waits_for_streams_and_ends_everything(host):
@@ -464,7 +465,7 @@ def test_a_service_that_was_killed_leaves_no_engine_and_its_successor_works():
         service.generate()
         pid = service.engine()["pid"]
         service.process.kill()
-        service.process.wait(PATIENCE)
+        assert exit_of(service.process) == -signal.SIGKILL
         until(lambda: not psutil.pid_exists(pid))
         assert service.socket.exists()
         with start_in_thread_and_stop({"fake": FakeBackend()}):

@@ -8,7 +8,7 @@ from datetime import datetime
 import httpx
 import pytest
 
-from hyperllama_nb.testing import install_tiny
+from hyperllama_nb.testing import install_tiny, tiny_model
 from tests.service.hosting import hosting, until
 
 ANSWER = "The capital of France is Paris."
@@ -521,3 +521,20 @@ def test_deleting_the_model_unloads_it(service, client):
     client.request("DELETE", "/api/delete", json={"model": "gone"})
     until(lambda: service.engine("gone:latest") is None)
     assert service.generate(model="gone").status_code == 404
+
+
+def test_pull_streams_progress_and_answers_whole(service, tmp_path):
+    source = f"file:{tiny_model(tmp_path / 'tiny')}"
+    status, lines = service.lines("/api/pull", model=source, name="pulled")
+    assert status == 200
+    assert lines[-1] == {"status": "success"}
+    assert all("status" in line for line in lines)
+    assert service.generate(model="pulled").json()["response"] == ANSWER
+    body = {"model": source, "name": "again", "stream": False}
+    assert service.client.post("/api/pull", json=body).json() == {"status": "success"}
+
+
+def test_a_pull_that_fails_is_an_error(service, tmp_path):
+    for body in ({"model": f"file:{tmp_path / 'nothing'}", "name": "x"}, {"model": "nobody/has"}):
+        _, lines = service.lines("/api/pull", **body)
+        assert lines[-1].keys() == {"error", "code"}
