@@ -5,6 +5,24 @@ import pytest
 from tests.service.hosting import hosting
 
 
+@pytest.fixture(autouse=True)
+def own_place():
+    """Leave the place to the services, which each have their own."""
+
+
+@pytest.fixture(scope="module", params=["process", "thread"])
+def service(request):
+    """Return a plain service that lives as long as the module, on each of the two hosts."""
+    with hosting(request.param) as running:
+        yield running
+
+
+@pytest.fixture
+def client(service):
+    """Return the service's HTTP client."""
+    return service.client
+
+
 @pytest.fixture(params=["process", "thread"])
 def host(request):
     """Return `hosting` for each of the two hosts."""

@@ -20,10 +20,15 @@ from hyperllama_nb.service import running, service
 from hyperllama_nb.service.host import main, start_in_thread
 from hyperllama_nb.testing import FakeBackend, Script, install_tiny, requests_of
 
+SLOW = Script(pieces=["x"], repeat=10**6, delay=0.01)
+"""Text that does not end, a piece each 10 ms."""
+
 PATIENCE = 60.0
 """Seconds that a test waits for what takes well under one."""
 
 PLAIN = (Script(),)
+
+ANSWER = "".join(PLAIN[0].pieces)
 
 FORK = multiprocessing.get_context("forkserver")
 """Starts services from a process that has already imported what they need."""
@@ -147,3 +152,33 @@ def exit_of(child):
     """Wait for a service's process and return its exit status."""
     child.join(PATIENCE)
     return child.exitcode
+
+
+def error_of(response):
+    """Return the error of a JSON answer, which has nothing else but its code."""
+    assert response.headers["content-type"].startswith("application/json")
+    body = response.json()
+    assert body.keys() == {"error", "code"}
+    return body["error"]
+
+
+def open_stream(service, **fields):
+    """Begin a stream; leaving the block closes the connection."""
+    body = {"model": "tiny", "prompt": "x", **fields}
+    return Stream(service, body)
+
+
+class Stream:
+    def __init__(self, service, body):
+        self._context = service.client.stream("POST", "/api/generate", json=body)
+
+    def __enter__(self):
+        self._lines = self._context.__enter__().iter_lines()
+        self.first = json.loads(next(self._lines))
+        return self
+
+    def rest(self):
+        return [json.loads(line) for line in self._lines]
+
+    def __exit__(self, *error):
+        return self._context.__exit__(*error)

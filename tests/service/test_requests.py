@@ -1,0 +1,144 @@
+"""Requests that are malformed, wrong, or not answered yet, on both hosts."""
+
+import pytest
+
+from tests.service.hosting import ANSWER, error_of
+
+
+@pytest.mark.parametrize("path", ["/api/generate", "/api/chat", "/api/show", "/api/pull"])
+def test_an_empty_body_is_said(client, path):
+    response = client.post(path)
+    assert (response.status_code, error_of(response)) == (400, "missing request body")
+
+
+@pytest.mark.parametrize("body", [b"{", b"x", b'{"model": }', b"[1]", b'"x"', b"\xff"])
+def test_a_body_that_is_no_object_is_said(client, body):
+    response = client.post("/api/generate", content=body)
+    assert response.status_code == 400
+    assert error_of(response)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"prompt": 1},
+        {"stream": "yes"},
+        {"raw": 1},
+        {"system": []},
+        {"truncate": "no"},
+        {"context": "x"},
+        {"context": [-1]},
+    ],
+)
+def test_a_field_of_the_wrong_type_is_said(client, fields):
+    response = client.post("/api/generate", json={"model": "tiny", "prompt": "x", **fields})
+    assert response.status_code == 400
+    assert "cannot unmarshal" in error_of(response)
+
+
+@pytest.mark.parametrize(
+    "messages",
+    ["x", [1], [{"content": "x"}], [{"role": "user", "content": ["x"]}], [{"role": 1}]],
+)
+def test_a_message_of_the_wrong_shape_is_said(client, messages):
+    response = client.post("/api/chat", json={"model": "tiny", "messages": messages})
+    assert response.status_code == 400
+    assert error_of(response)
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({"options": {"temperature": "hot"}}, 'option "temperature" must be of type float32'),
+        ({"options": {"top_k": []}}, 'option "top_k" must be of type integer'),
+        ({"options": {"stop": 1}}, 'option "stop" must be of an array of strings'),
+        ({"options": []}, "`options` must be an object"),
+        ({"keep_alive": "300"}, 'time: missing unit in duration "300"'),
+        ({"keep_alive": True}, "Unsupported type: 'bool'"),
+        ({"raw": True, "system": "x"}, "raw mode does not support template, system, or context"),
+        ({"raw": True, "context": [1]}, "raw mode does not support template, system, or context"),
+        ({"template": "{{ .Prompt }}"}, "A `template` in a request is not accepted"),
+    ],
+)
+def test_a_wrong_value_is_400_and_says_why(client, fields, text):
+    response = client.post("/api/generate", json={"model": "tiny", "prompt": "x", **fields})
+    assert response.status_code == 400
+    assert error_of(response).startswith(text)
+
+
+def test_keys_match_without_regard_to_case_and_null_is_absent(service):
+    answer = service.client.post(
+        "/api/generate",
+        content=b'{"MODEL": "tiny", "Prompt": "x", "stream": false, "options": null} trailing',
+    )
+    assert answer.json()["response"] == ANSWER
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/api", "/api/generate/x", "/v1/nothing"])
+def test_an_unknown_path_is_404_in_plain_text(client, path):
+    response = client.get(path)
+    assert (response.status_code, response.text) == (404, "404 page not found")
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("GET", "/api/generate"), ("POST", "/api/tags"), ("PUT", "/api/chat")]
+)
+def test_a_wrong_method_is_405(client, method, path):
+    response = client.request(method, path)
+    assert (response.status_code, response.text) == (405, "405 method not allowed")
+    assert response.headers["allow"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/api/create"),
+        ("POST", "/api/embed"),
+        ("POST", "/api/embeddings"),
+        ("POST", "/api/push"),
+        ("POST", "/api/blobs/sha256:0"),
+        ("GET", "/v1/models"),
+        ("GET", "/v1/models/a/b"),
+        ("POST", "/v1/chat/completions"),
+        ("POST", "/v1/completions"),
+        ("POST", "/v1/embeddings"),
+    ],
+)
+def test_a_route_that_is_known_and_not_answered_is_501(client, method, path):
+    response = client.request(method, path, json={"model": "tiny"})
+    assert response.status_code == 501
+    assert "not supported yet" in error_of(response)
+    assert response.json()["code"] == "not_supported"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"format": "json"},
+        {"format": {"type": "object"}},
+        {"think": True},
+        {"think": "high"},
+        {"images": ["x"]},
+        {"suffix": "x"},
+        {"logprobs": True},
+    ],
+)
+def test_a_field_that_is_known_and_not_answered_is_501(client, fields):
+    response = client.post("/api/generate", json={"model": "tiny", "prompt": "x", **fields})
+    assert response.status_code == 501
+    assert error_of(response)
+
+
+def test_tools_are_501(client):
+    tool = {"type": "function", "function": {"name": "f"}}
+    body = {"model": "tiny", "messages": [{"role": "user", "content": "x"}], "tools": [tool]}
+    assert client.post("/api/chat", json=body).status_code == 501
+
+
+def test_fields_that_ask_for_nothing_pass(service):
+    nothing = {"format": "", "think": False, "images": [], "suffix": "", "context": []}
+    assert service.generate(**nothing).json()["response"] == ANSWER
+    messages = [{"role": "user", "content": "x", "tool_calls": [], "images": None}]
+    status, lines = service.lines("/api/chat", model="tiny", messages=messages, tools=[])
+    assert status == 200
+    assert lines[-1]["done"]
