@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from aiohttp import web
 
+from hyperllama_nb.access.limits import MAX_HEADER_BYTES
 from hyperllama_nb.engines.base import Backend
 from hyperllama_nb.errors import ConflictError, HyperLlamaError, ServiceError
 from hyperllama_nb.runtime import engines_dir, lock_path, socket_path
@@ -64,6 +65,8 @@ async def run(service: Service, ready: Callable[[], None] = lambda: None) -> Non
         handler_cancellation=True,  # a client that goes frees its engine's slot
         access_log=None,
         shutdown_timeout=SHUTDOWN,
+        max_line_size=MAX_HEADER_BYTES,
+        max_field_size=MAX_HEADER_BYTES,
     )
     await runner.setup()
     service.runner = runner

@@ -142,3 +142,8 @@ def test_fields_that_ask_for_nothing_pass(service):
     status, lines = service.lines("/api/chat", model="tiny", messages=messages, tools=[])
     assert status == 200
     assert lines[-1]["done"]
+
+
+def test_a_header_that_is_too_large_is_400(client):
+    assert client.get("/api/version", headers={"X-Large": "x" * 15_000}).status_code == 200
+    assert client.get("/api/version", headers={"X-Large": "x" * 20_000}).status_code == 400
