@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -57,4 +58,6 @@ def own_place(
         return session_place
     place = Path(tempfile.mkdtemp(prefix="t", dir=session_place))
     _move_to(place, monkeypatch)
+    # An IPython shell puts a module of its own there, with which no process can be spawned.
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
     return place
