@@ -6,4 +6,5 @@ PATH="$PWD/.venv/bin:$PATH"
 ruff check .
 ruff format --check .
 mypy --strict -p hyperllama_nb
-exec python -m pytest tests --ignore=tests/integration --ignore=tests/browser "$@"
+# Many tests wait rather than compute: more workers than cores.
+exec python -m pytest -n 4 tests --ignore=tests/integration --ignore=tests/browser "$@"
