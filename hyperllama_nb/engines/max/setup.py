@@ -9,7 +9,14 @@ from pathlib import Path
 from hyperllama_nb.engines.max.find import RELEASE, private_environment
 from hyperllama_nb.errors import EngineMissingError
 
-REQUIREMENT = f"max[serve]=={RELEASE}.*"
+REQUIREMENTS = (
+    f"max[serve]=={RELEASE}.*",
+    # max wants opentelemetry-sdk<1.36; pip before 24 does not find what goes with it by itself
+    "opentelemetry-api<1.36",
+    "opentelemetry-exporter-otlp-proto-grpc<1.36",
+    "opentelemetry-exporter-otlp-proto-http<1.36",
+    "opentelemetry-exporter-prometheus<=0.56b0",
+)
 
 
 def setup_max(progress: Callable[[str], None]) -> Path:
@@ -26,9 +33,9 @@ def setup_max(progress: Callable[[str], None]) -> Path:
             progress(f"making an environment in {place}")
             place.parent.mkdir(parents=True, exist_ok=True)
             _run([sys.executable, "-m", "venv", str(place)], progress)
-        progress(f"installing {REQUIREMENT} (about 1.5 GB)")
+        progress(f"installing {REQUIREMENTS[0]} (about 1.5 GB)")
         pip = [str(python), "-m", "pip", "install", "--disable-pip-version-check"]
-        _run([*pip, "--progress-bar", "off", REQUIREMENT], progress)
+        _run([*pip, "--progress-bar", "off", *REQUIREMENTS], progress)
     except BaseException:
         if fresh:
             shutil.rmtree(place, ignore_errors=True)
