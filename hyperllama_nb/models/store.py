@@ -85,7 +85,8 @@ class Store:
             blob, link = self._blobs / file.blob, directory / file.path
             if not blob.is_file():
                 raise StoreError(
-                    f"{manifest.name} lacks its file {file.path}. Run `pull` for it again."
+                    f"{manifest.name} lacks its file {file.path}. "
+                    f"Run `hyperllama pull {manifest.name}` again."
                 )
             if not (link.exists() and link.samefile(blob)):
                 link.parent.mkdir(parents=True, exist_ok=True)
@@ -175,7 +176,10 @@ class Store:
         known = [manifest.name.display for manifest in self.list()]
         close = difflib.get_close_matches(name.display, known, n=3)
         hint = f" Did you mean {' or '.join(close)}?" if close else ""
-        return f"model '{name.display}' not found.{hint} Run `pull {name.display}` to fetch it."
+        return (
+            f"model '{name.display}' not found.{hint} "
+            f"Run `hyperllama pull {name.display}` (in a notebook `%llm pull`) to fetch it."
+        )
 
     def _read_all(self) -> Iterator[Manifest | None]:
         """Yield each manifest, None for one that cannot be read."""

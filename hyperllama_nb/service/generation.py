@@ -15,7 +15,7 @@ from hyperllama_nb.service.options import Options
 from hyperllama_nb.service.prompt import Fitted, Prompter
 from hyperllama_nb.service.running import Report, RunningEngine
 
-LONG_PROMPT = 20_000
+LONG_PROMPT = 4_000
 """Characters above which tokenising leaves the event loop, so that other streams keep flowing."""
 
 
@@ -55,6 +55,7 @@ class Outcome:
     context_length: int = 0
     backend: str = ""
     seed: int | None = None
+    ignored: tuple[str, ...] = ()
     total: int = 0
     load: int = 0
     queue: int = 0
@@ -82,6 +83,7 @@ class Outcome:
             "context_length": self.context_length,
             "backend": self.backend,
             "seed": self.seed,
+            "ignored_options": list(self.ignored),
         }
         return fields
 
@@ -116,6 +118,7 @@ async def generate(
             truncated_tokens=fitted.truncated,
             context_length=context,
             backend=engine.backend.name,
+            ignored=ask.options.ignored,
             load=loaded - entered,
         )
         room = context - len(fitted.ids)

@@ -26,7 +26,7 @@ class Pulls:
         The download is cancelled when the last reader leaves; what was fetched is kept for the next
         try. Raises what the store raises.
         """
-        key = (text.strip().casefold(), name and name.casefold())
+        key = (text.strip(), name)
         pull = self._running.get(key)
         if pull is None or pull.cancelled.is_set():
             pull = self._running[key] = _Pull(self._store, text, name)

@@ -42,6 +42,9 @@ class Service:
         backends: dict[str, Backend] | None = None,
     ) -> None:
         self.settings = settings or HyperLlamaService()
+        for name in self.settings.trait_names(config=True):
+            # Defaults come from the environment: a wrong one is told now, not to the first request.
+            getattr(self.settings, name)
         self.host = host
         self.version = __version__
         self.store = Store(Path(self.settings.models_dir) if self.settings.models_dir else None)

@@ -88,7 +88,7 @@ def test_missing_blob_is_told(store: Store) -> None:
     made = install(store, "tiny", a=b"first")
     next((store.root / "blobs").iterdir()).unlink()
     assert not store.complete(made)
-    with pytest.raises(StoreError, match="Run `pull`"):
+    with pytest.raises(StoreError, match="hyperllama pull tiny"):
         store.view(made)
 
 
