@@ -3,6 +3,7 @@
 import asyncio
 import json
 import signal
+import socket as socketlib
 import subprocess
 import sys
 import time
@@ -248,7 +249,11 @@ def launch(socket, script):
 
 def wait_for(path):
     deadline = time.monotonic() + LONG
-    while not path.exists():
+    while True:
+        # A socket has a name before it listens.
+        with socketlib.socket(socketlib.AF_UNIX) as probe:
+            if probe.connect_ex(str(path)) == 0:
+                return
         assert time.monotonic() < deadline
         time.sleep(0.01)
 

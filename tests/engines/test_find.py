@@ -108,7 +108,7 @@ def test_setup_makes_an_environment_and_installs(nowhere, monkeypatch):
     lines = []
     assert setup.setup_max(lines.append) == nowhere / "private" / "bin" / "max"
     assert ran[0][1:3] == ["-m", "venv"]
-    assert ran[1][-1] == "max[serve]==26.7.*"
+    assert "max[serve]==26.7.*" in ran[1]
     assert lines
 
 
