@@ -12,7 +12,7 @@ check:  ## linters, types and unit tests
 	@scripts/check.sh
 
 test: check  ## everything, with real engines
-	@$(PYTHON) scripts/environment.py .venv-clients xllamacpp ollama
+	@$(PYTHON) scripts/environment.py .venv-clients . xllamacpp
 	@scripts/integration.sh
 
 notebooks:  ## execute the notebooks and store their outputs

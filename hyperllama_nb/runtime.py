@@ -100,11 +100,12 @@ def engines_dir() -> Path:
     return path
 
 
-def logs_dir() -> Path:
-    """Return the directory of the engines' log files, which outlive the engines."""
-    path = runtime_dir() / "logs"
-    path.mkdir(mode=0o700, exist_ok=True)
-    return path
+def engine_log(model: str) -> Path:
+    """Return the log file of a model's engine, which outlives the engine."""
+    directory = runtime_dir() / "logs"
+    directory.mkdir(mode=0o700, exist_ok=True)
+    safe = "".join(c if c.isalnum() or c in "._-" else "_" for c in model)
+    return directory / f"{safe}.log"
 
 
 def cache_dir() -> Path:

@@ -32,7 +32,8 @@ class Timings:
     """Durations of one answer in seconds, measured in the service; None where unknown.
 
     `first_token` counts from the request's arrival to the first text, `load` and `queue` are parts
-    of it. `tokens_per_second` is `eval_count / eval_duration`, Ollama's rate of generation.
+    of it. `tokens_per_second` is (N - 1) / `generation` for N output tokens, since `generation`
+    counts from the first token: the N that Ollama's clients divide by it says too much.
     """
 
     total: float | None
@@ -93,7 +94,7 @@ class Response(Record):
             first_token=_seconds(ours.get("first_token_duration")),
             prompt=_seconds(self.get("prompt_eval_duration")),
             generation=_seconds(span),
-            tokens_per_second=count / span * _NANO if count and span else None,
+            tokens_per_second=(count - 1) / span * _NANO if count and count > 1 and span else None,
         )
 
     def json(self) -> dict[str, Any]:

@@ -124,14 +124,10 @@ def logs(context: "Context", args: Namespace) -> str | None:
 
 
 def _log(model: str | None) -> Path:
-    from hyperllama_nb.runtime import log_path
-
-    if model is None:
-        return log_path()
     from hyperllama_nb.models.names import Name
-    from hyperllama_nb.service.running import log_file
+    from hyperllama_nb.runtime import engine_log, log_path
 
-    return Path(log_file(Name.parse(model).display))
+    return log_path() if model is None else engine_log(Name.parse(model).display)
 
 
 def _follow(context: "Context", path: Path, position: int) -> None:

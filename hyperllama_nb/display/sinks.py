@@ -1,6 +1,7 @@
 """Where a generation is shown while it runs: a notebook's cell, a terminal, nowhere."""
 
 import re
+import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -67,7 +68,9 @@ class TerminalSink:
     def status(self, line: str) -> None:
         """Rewrite the line on a terminal; in a file, write it when its wording changes."""
         if self._err_tty:
-            self._err.write(f"\r\x1b[2K{line}")
+            # A line that wraps could not be rewritten.
+            width = shutil.get_terminal_size().columns - 1
+            self._err.write(f"\r\x1b[2K{line[:width]}")
         elif _wording(line) != _wording(self._status):
             self._err.write(f"{line}\n")
         self._err.flush()

@@ -141,8 +141,9 @@ async def generate(
                 )
                 async with contextlib.aclosing(events):
                     async for event in events:
+                        # A piece without text is a token too: half a character, or the end.
+                        last = clock()
                         if event.text:
-                            last = clock()
                             if not pieces:
                                 first = last
                             pieces.append(event.text)

@@ -16,7 +16,7 @@ from hyperllama_nb.engines.openai import Wire
 from hyperllama_nb.engines.process import EngineProcess
 from hyperllama_nb.errors import EngineDiedError, EngineError, EngineStartError, HyperLlamaError
 from hyperllama_nb.models.manifest import Manifest
-from hyperllama_nb.runtime import logs_dir
+from hyperllama_nb.runtime import engine_log
 from hyperllama_nb.service.admission import Admission
 from hyperllama_nb.service.prompt import Prompter
 
@@ -50,7 +50,7 @@ class RunningEngine:
         self.spec = spec
         self.admission = Admission(slots, spec.max_queue)
         self.prompter = Prompter(spec.directory, manifest)
-        self.process = EngineProcess(spec.socket, spec.workdir, log_file(manifest.name.display))
+        self.process = EngineProcess(spec.socket, spec.workdir, engine_log(manifest.name.display))
         self.wire: Wire | None = None
         self.state: State = "loading"
         self.phase = "start"
@@ -262,12 +262,6 @@ class RunningEngine:
             "expires_at": None if expires is None else _after(expires).isoformat(),
             "leases": len(self.leases),
         }
-
-
-def log_file(model: str) -> Any:
-    """Return the path of the log of the model's engine."""
-    safe = "".join(c if c.isalnum() or c in "._-" else "_" for c in model)
-    return logs_dir() / f"{safe}.log"
 
 
 def _after(seconds: float) -> datetime:

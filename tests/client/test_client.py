@@ -47,7 +47,7 @@ def test_generate_returns_a_finished_response(service, client):
     assert response.text == response.response == response["response"] == "Paris"
     assert response.usage.prompt_tokens == 7
     assert response.usage.total_tokens == 9
-    assert response.timings.tokens_per_second == 20
+    assert response.timings.tokens_per_second == 10
     assert response.timings.first_token == 0.25
     assert response.timings.load is None
     assert (
@@ -55,7 +55,7 @@ def test_generate_returns_a_finished_response(service, client):
         == response.json()
         == {"model": "m", "response": "Paris", "done": True, "done_reason": "stop", **final}
     )
-    assert repr(response) == "<Response m 'Paris', 2 tokens, 20.0 tokens/s, stop>"
+    assert repr(response) == "<Response m 'Paris', 2 tokens, 10.0 tokens/s, stop>"
     assert response.message == {"role": "assistant", "content": "Paris"}
     assert response.thinking is None
     assert response.context is None

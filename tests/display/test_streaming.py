@@ -225,7 +225,7 @@ def test_the_footer_tells_what_was_cut_and_what_helps():
         }
     )
     assert footer_of(response) == (
-        "first token after 12 s (12 s of it to load) · 10 tokens · 20.0 tokens/s · "
+        "first token after 12 s (12 s of it to load) · 10 tokens · 18.0 tokens/s · "
         "cut at the limit of tokens (--max-tokens raises it) · 90 tokens of the prompt did not "
         "fit the context of 4096 and were left out (--num-ctx raises it)"
     )

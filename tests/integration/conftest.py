@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +17,15 @@ def models(session_place: object) -> str:
     if not path:
         pytest.fail("HYPERLLAMA_TEST_MODELS is not set. Run the tests with `make test`.")
     return path
+
+
+@pytest.fixture(scope="session")
+def clients_python() -> Path:
+    """Return the interpreter of the environment that has this package without MAX, and clients."""
+    path = os.environ.get("HYPERLLAMA_TEST_CLIENTS_PYTHON")
+    if not path:
+        pytest.fail("HYPERLLAMA_TEST_CLIENTS_PYTHON is not set. Run the tests with `make test`.")
+    return Path(path)
 
 
 @pytest.fixture(scope="session")

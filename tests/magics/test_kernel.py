@@ -81,7 +81,7 @@ def test_a_cell_streams_into_one_output_and_saves_its_figures(service, notebook)
     [first, *_, last] = displays(shown)
     assert first["data"] == {"text/plain": "Loading m: compile, 3 s"}
     assert len({found["transient"]["display_id"] for found in displays(shown)}) == 1
-    assert last["data"]["text/plain"] == "The capital\n```\n\n2 tokens · 2.0 tokens/s"
+    assert last["data"]["text/plain"] == "The capital\n```\n\n2 tokens · 1.0 tokens/s"
     assert last["data"]["text/markdown"].startswith("The capital\n```\n```")
     saved = last["metadata"]["hyperllama"]
     assert saved["options"] == {"seed": 5}

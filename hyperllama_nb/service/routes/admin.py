@@ -10,10 +10,9 @@ from typing import Any
 from aiohttp import web
 
 from hyperllama_nb.errors import ProtocolMismatchError, RequestError
-from hyperllama_nb.runtime import PROTOCOL, log_path
+from hyperllama_nb.runtime import PROTOCOL, engine_log, log_path
 from hyperllama_nb.service.keys import SERVICE
 from hyperllama_nb.service.options import Options, parse_keep_alive
-from hyperllama_nb.service.running import log_file
 from hyperllama_nb.service.wire import LEASE_HEADER, Body, Lines
 
 routes = web.RouteTableDef()
@@ -98,7 +97,7 @@ async def logs(request: web.Request) -> web.Response:
         raise RequestError("`lines` must be a whole number.") from None
     path = log_path()
     if model:
-        path = log_file(request.app[SERVICE].store.get(model).name.display)
+        path = engine_log(request.app[SERVICE].store.get(model).name.display)
     return web.Response(text=await asyncio.to_thread(_tail, path, count))
 
 

@@ -1,7 +1,6 @@
 """Imported tokenizers give llama.cpp's own token ids."""
 
 import json
-import os
 import subprocess
 from pathlib import Path
 
@@ -17,18 +16,6 @@ SCRIPT = Path(__file__).with_name("tokenizer_parity.py")
 
 
 @pytest.fixture(scope="module")
-def python() -> str:
-    """Return the interpreter of the environment with llama.cpp in it."""
-    path = os.environ.get("HYPERLLAMA_TEST_CLIENTS_PYTHON")
-    if not path:
-        pytest.fail(
-            "HYPERLLAMA_TEST_CLIENTS_PYTHON is not set. Run `python -m venv clients && "
-            "clients/bin/pip install xllamacpp tokenizers`, and set it to clients/bin/python."
-        )
-    return path
-
-
-@pytest.fixture(scope="module")
 def source(models: str) -> Path:
     """Return the GGUF that the default model was imported from."""
     store = Store(Path(models))
@@ -37,9 +24,9 @@ def source(models: str) -> Path:
     return path
 
 
-def compare(python: str, gguf: Path, tokenizer_json: Path, *form: str) -> None:
+def compare(clients_python: Path, gguf: Path, tokenizer_json: Path, *form: str) -> None:
     result = subprocess.run(
-        [python, str(SCRIPT), str(gguf), str(tokenizer_json), *form],
+        [clients_python, str(SCRIPT), str(gguf), str(tokenizer_json), *form],
         capture_output=True,
         text=True,
         check=False,
@@ -50,13 +37,15 @@ def compare(python: str, gguf: Path, tokenizer_json: Path, *form: str) -> None:
     assert report["compared"] == 2000
 
 
-def test_default_model(python: str, models: str, source: Path) -> None:
+def test_default_model(clients_python: Path, models: str, source: Path) -> None:
     store = Store(Path(models))
-    compare(python, source, store.view(store.get(MODEL)) / "tokenizer.json")
+    compare(clients_python, source, store.view(store.get(MODEL)) / "tokenizer.json")
 
 
 @pytest.mark.parametrize("splitter", sorted(tokenizer.SPLITTERS))
-def test_every_known_splitter(python: str, source: Path, tmp_path: Path, splitter: str) -> None:
+def test_every_known_splitter(
+    clients_python: Path, source: Path, tmp_path: Path, splitter: str
+) -> None:
     words = read_header(source).metadata
     metadata = {
         **gguf_files.llama_metadata(),
@@ -67,4 +56,4 @@ def test_every_known_splitter(python: str, source: Path, tmp_path: Path, splitte
     file = tmp_path / "tokenizer.json"
     file.write_text(tokenizer.build(metadata, 128).tokenizer_json)
     form = tokenizer.SPLITTERS[splitter].normalizer
-    compare(python, gguf, file, *([form] if form else []))
+    compare(clients_python, gguf, file, *([form] if form else []))
