@@ -165,7 +165,8 @@ class FakeEngine:
         try:
             await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            if not work.done():
+            # A client that closes is seen by whoever comes first, the reader or the writer.
+            if not work.done() or isinstance(_error_of(work), ConnectionError):
                 request.cancelled_at = request.sent
             for task in (work, gone):
                 task.cancel()
@@ -180,3 +181,7 @@ class FakeEngine:
         async with self._slots or contextlib.nullcontext():
             await Answer(connection, request, script, self.model).send()
         request.done = True
+
+
+def _error_of(task: asyncio.Future[None]) -> BaseException | None:
+    return None if task.cancelled() else task.exception()
