@@ -5,6 +5,8 @@ cd "$(dirname "$0")/.."
 PATH="$PWD/.venv/bin:$PATH"
 ruff check .
 ruff format --check .
-mypy --strict -p hyperllama_nb
-# Many tests wait rather than compute: more workers than cores.
-exec python -m pytest -n 4 tests --ignore=tests/integration --ignore=tests/browser "$@"
+# The types are checked beside the tests, which wait much of their time.
+mypy --strict -p hyperllama_nb &
+types=$!
+python -m pytest -n 4 tests --ignore=tests/integration --ignore=tests/browser "$@"
+wait "$types"
