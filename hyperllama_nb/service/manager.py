@@ -2,41 +2,28 @@
 
 import asyncio
 import contextlib
-import dataclasses
 import logging
-import secrets
 import time
-from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
-from hyperllama_nb.engines.base import Backend, LaunchSpec, context_rung
+from hyperllama_nb.engines.base import Backend
 from hyperllama_nb.errors import (
-    EngineDiedError,
     EngineStartError,
     HyperLlamaError,
     NotEnoughMemoryError,
     RequestError,
     ServiceError,
 )
-from hyperllama_nb.hardware import Hardware, detect
 from hyperllama_nb.models.manifest import Manifest
 from hyperllama_nb.models.store import Store
-from hyperllama_nb.runtime import cache_dir, engines_dir
 from hyperllama_nb.service.config import HyperLlamaService
+from hyperllama_nb.service.deaths import Deaths
+from hyperllama_nb.service.launching import UNKNOWN_BATCH, fit_batch, plan
 from hyperllama_nb.service.leases import Lease
 from hyperllama_nb.service.running import Report, RunningEngine
 
 log = logging.getLogger(__name__)
-
-RESTARTS = 3
-RESTART_WINDOW = 300.0
-"""A model whose engines die more often than this within so many seconds is not started again."""
-
-
-UNKNOWN_BATCH = 64
-"""Requests let through at once where the engine sizes its batch itself; it queues what is more."""
 
 
 class Manager:
@@ -53,7 +40,7 @@ class Manager:
         self._locks: dict[str, asyncio.Lock] = {}
         self._loads = asyncio.Lock()
         self._changed = asyncio.Event()
-        self._deaths: dict[str, deque[float]] = {}
+        self._deaths = Deaths()
         self._tasks: set[asyncio.Task[None]] = set()
         self._reaper: asyncio.Task[None] | None = None
         self._closed = False
@@ -139,7 +126,7 @@ class Manager:
                 engine = None
             if engine is None or not engine.alive:
                 if engine is not None:
-                    await self._bury(key, engine)
+                    await self._bury(engine)
                 engine = await self._launch(key, manifest, context, backend)
             engine.users += 1
             return engine
@@ -150,51 +137,32 @@ class Manager:
         limit = min(context or 0, manifest.context_length)
         return engine.manifest.digest != manifest.digest or limit > engine.spec.context
 
-    async def _bury(self, key: str, engine: RunningEngine) -> None:
-        """Clear away a dead engine; raises EngineDiedError if the model keeps dying."""
+    async def _bury(self, engine: RunningEngine) -> None:
+        """Clear away an engine that does not run any more, and remember how it died."""
         await self._remove(engine)
-        if engine.died_at is None:
-            return
-        deaths = self._deaths.setdefault(key, deque())
-        deaths.append(engine.died_at)
-        while deaths and deaths[0] < time.monotonic() - RESTART_WINDOW:
-            deaths.popleft()
-        if len(deaths) > RESTARTS:
-            wait = RESTART_WINDOW - (time.monotonic() - deaths[0])
-            raise EngineDiedError(
-                f"The engine for {engine.model} ended {len(deaths)} times in "
-                f"{RESTART_WINDOW / 60:.0f} minutes, so it is not started for the next "
-                f"{wait:.0f} s. {engine.error} `hyperllama logs {engine.model}` has its log."
-            )
+        if engine.died_at is not None:
+            self._deaths.note(engine.model, engine.died_at, str(engine.error))
 
     async def _launch(
         self, key: str, manifest: Manifest, context: int | None, backend: str | None
     ) -> RunningEngine:
-        """Create the engine and begin its load in a task that no caller can abort."""
+        """Create the engine and begin its load in a task that no caller can abort.
+
+        Raises EngineDiedError if the model keeps dying.
+        """
         if self._closed:
             raise ServiceError("The service is stopping. The next call starts a new one.")
+        self._deaths.check(manifest.name.display)
         name = backend or next(iter(self.backends), "")
         if name not in self.backends:
             known = ", ".join(sorted(self.backends)) or "none"
             raise RequestError(f"There is no backend {name!r}. Installed backends: {known}.")
-        chosen = self.backends[name]
-        wanted = context or self.settings.context_length
-        home = engines_dir() / secrets.token_hex(4)
-        spec = LaunchSpec(
-            manifest=manifest,
-            directory=self.store.view(manifest),
-            placement=chosen.place(manifest, await asyncio.to_thread(detect)),
-            context=context_rung(wanted, manifest.context_length),
-            batch=self.settings.num_parallel or None,
-            max_queue=self.settings.max_queue,
-            socket=Path(home, "s"),
-            workdir=home,
-            cache=cache_dir(),
-        )
-        spec = dataclasses.replace(spec, batch=spec.batch or chosen.batch(spec))
-        engine = RunningEngine(manifest, chosen, spec, slots=spec.batch or UNKNOWN_BATCH)
+        directory = self.store.view(manifest)
+        spec = await plan(manifest, directory, self.backends[name], self.settings, context)
+        slots = spec.batch or UNKNOWN_BATCH
+        engine = RunningEngine(manifest, self.backends[name], spec, slots)
         engine.keep_alive = self.settings.keep_alive
-        engine.restarts = len(self._deaths.get(key, ()))
+        engine.restarts = self._deaths.count(engine.model)
         self.engines[key] = engine
         engine.loaded = asyncio.create_task(self._load(engine), name=f"load {manifest.name}")
         # A load that fails after its last caller left is told in the log, not as a lost exception.
@@ -242,7 +210,7 @@ class Manager:
                         f"{limit} models are loaded and in use, which is all that "
                         f"OLLAMA_MAX_LOADED_MODELS allows, so {engine.model} has to wait."
                     )
-                await self._fit_batch(engine)
+                await fit_batch(engine)
             except NotEnoughMemoryError:
                 idle = [e for e in others if e.idle]
                 if idle:
@@ -253,20 +221,6 @@ class Manager:
                     await self._changed.wait()
                 else:
                     raise
-            else:
-                return
-
-    async def _fit_batch(self, engine: RunningEngine) -> None:
-        """Halve the batch until weights and KV cache fit, or raise NotEnoughMemoryError."""
-        hardware: Hardware = await asyncio.to_thread(detect)
-        while True:
-            try:
-                engine.backend.check(engine.spec, hardware)
-            except NotEnoughMemoryError:
-                batch = engine.spec.batch or 1
-                if batch == 1:
-                    raise
-                engine.resize(batch // 2)
             else:
                 return
 
@@ -317,8 +271,14 @@ class Manager:
             due = {e: e.expires_in for e in self.engines.values() if e.state == "ready"}
             late = [e for e, left in due.items() if left is not None and left <= 0]
             for engine in late:
+                left = engine.expires_in
+                if left is None or left > 0:
+                    continue  # it was used while another one was unloaded
                 log.info("unloading %s: unused for %.0f s", engine.model, engine.keep_alive)
-                await self._remove(engine)
+                try:
+                    await self._remove(engine)
+                except OSError:
+                    log.exception("unloading %s", engine.model)
             waits = [left for left in due.values() if left is not None and left > 0]
             changed = asyncio.ensure_future(self._changed.wait())
             try:
