@@ -11,9 +11,9 @@ check:  ## linters, types and unit tests
 	@$(PYTHON) scripts/environment.py .venv ".[max,notebook,test]"
 	@scripts/check.sh
 
-test: check  ## everything, with real engines
-	@$(PYTHON) scripts/environment.py .venv-clients . xllamacpp
-	@scripts/integration.sh
+test:  ## everything, with real engines
+	@$(PYTHON) scripts/environment.py .venv ".[max,notebook,test]"
+	@scripts/test.sh
 
 notebooks:  ## execute the notebooks and store their outputs
 	@$(PYTHON) scripts/environment.py .venv ".[max,notebook]"

@@ -8,5 +8,5 @@ ruff format --check .
 # The types are checked beside the tests, which wait much of their time.
 mypy --strict -p hyperllama_nb &
 types=$!
-python -m pytest -n 4 tests --ignore=tests/integration --ignore=tests/browser "$@"
+python -m pytest -n 4 --dist worksteal tests --ignore=tests/integration --ignore=tests/browser "$@"
 wait "$types"

@@ -8,6 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# Half of the usual examples: the suite runs all day.
+settings.register_profile("suite", max_examples=50)
+settings.load_profile("suite")
 
 _KEPT = {"HYPERLLAMA_TEST_MODELS", "HYPERLLAMA_TEST_CLIENTS_PYTHON"}
 

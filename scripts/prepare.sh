@@ -1,0 +1,7 @@
+#!/usr/bin/env bash
+# Fill what the engine tests share: the environment of other clients, the store, the compile cache.
+set -eu
+. "$(dirname "$0")/place.sh"
+python scripts/environment.py .venv-clients . xllamacpp
+hyperllama pull smollm2:135m
+hyperllama load smollm2:135m
