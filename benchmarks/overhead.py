@@ -75,21 +75,27 @@ def interval(
     return f"{statistic(values):.4g} [{low:.4g}, {high:.4g}]"
 
 
-def attach_time(rounds: int) -> list[float]:
-    """Return the milliseconds from a new client to its first answer of the running service."""
-    times = []
-    for _ in range(rounds):
-        script = (
-            "import time; t = time.perf_counter()\n"
-            "from hyperllama_nb import Client\n"
-            "client = Client(); client.status()\n"
-            "print((time.perf_counter() - t) * 1e3)"
-        )
-        done = subprocess.run(
-            [sys.executable, "-c", script], check=True, capture_output=True, text=True
-        )
-        times.append(float(done.stdout))
-    return times
+def attach_cost(rounds: int) -> tuple[list[float], list[float]]:
+    """Return the milliseconds of a fresh process: its imports, then attach and first answer."""
+    script = (
+        "import time, json; t = time.perf_counter()\n"
+        "import httpx, hyperllama_nb.client\n"
+        "imported = time.perf_counter()\n"
+        "hyperllama_nb.client.Client().ps()\n"
+        "done = time.perf_counter()\n"
+        "print(json.dumps([(imported - t) * 1e3, (done - imported) * 1e3]))"
+    )
+    imports, attaches = zip(*(measured(script) for _ in range(rounds)), strict=True)
+    return list(imports), list(attaches)
+
+
+def measured(script: str) -> tuple[float, float]:
+    """Return the two numbers that a script in a new interpreter prints last."""
+    done = subprocess.run(
+        [sys.executable, "-c", script], check=True, capture_output=True, text=True
+    )
+    first, second = json.loads(done.stdout.splitlines()[-1])
+    return first, second
 
 
 def load_ext_cost(rounds: int) -> tuple[list[float], list[float]]:
@@ -104,15 +110,8 @@ def load_ext_cost(rounds: int) -> tuple[list[float], list[float]]:
         "took = (time.perf_counter() - t) * 1e3\n"
         "print(json.dumps([took, (me.memory_info().rss - before) / 1e6]))"
     )
-    times, sizes = [], []
-    for _ in range(rounds):
-        done = subprocess.run(
-            [sys.executable, "-c", script], check=True, capture_output=True, text=True
-        )
-        took, size = json.loads(done.stdout.splitlines()[-1])
-        times.append(took)
-        sizes.append(size)
-    return times, sizes
+    times, sizes = zip(*(measured(script) for _ in range(rounds)), strict=True)
+    return list(times), list(sizes)
 
 
 def main() -> None:
@@ -129,11 +128,11 @@ def main() -> None:
     prompter = Prompter(Store().view(manifest), manifest)
     options: dict[str, object] = {"temperature": 0, "num_predict": args.tokens}
     params = {**sampling({"temperature": 0.0}), "max_tokens": args.tokens}
-    prompts = [f"Count from {n} upwards, one number a line." for n in range(args.pairs + 1)]
+    prompts = [f"Write a long story about the number {n}." for n in range(args.pairs + 1)]
 
     pairs: list[tuple[Run, Run]] = []
     for number, prompt in enumerate(prompts):
-        ids = prompter.fit_generate(prompt, 4096).ids
+        ids = prompter.fit_prompt(prompt, 4096).ids
         # Who goes first alternates too: the second of a pair finds the prompt in the prefix cache.
         sides = [
             lambda ids=ids: at_engine(Path(engine["socket"]), args.model, ids, params),
@@ -151,7 +150,9 @@ def main() -> None:
     added = [(our.first - raw.first) * 1e3 for raw, our in pairs]
     print(f"engine, time to first token, ms     {interval([r.first * 1e3 for r, _ in pairs])}")
     print(f"added time to first token, ms       {interval(added)}")
-    print(f"attach of a second client, ms       {interval(attach_time(args.pairs))}")
+    imports, attaches = attach_cost(args.pairs)
+    print(f"attach of a second client, ms       {interval(attaches)}")
+    print(f"  and its imports before, ms        {interval(imports)}")
     times, sizes = load_ext_cost(args.pairs)
     print(f"%load_ext, ms                       {interval(times)}")
     print(f"%load_ext, MB                       {interval(sizes)}")
