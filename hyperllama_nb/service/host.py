@@ -90,6 +90,7 @@ def main(backends: Backends | None = None) -> int:
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
         lock = _Lock()
     except ConflictError:

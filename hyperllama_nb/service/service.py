@@ -134,7 +134,9 @@ class Service:
                 f"Cannot listen on {host}:{port}: {error.strerror}. {await _owner(host, port)} "
                 "Choose another port (`--port`)."
             ) from error
-        address = f"{host}:{port}"
+        # Port 0 asks for any free one, so what was bound is told, not what was asked for.
+        bound = self.runner.addresses[-1]
+        address = f"{bound[0]}:{bound[1]}"
         self._listeners.append(address)
         try:
             yield address

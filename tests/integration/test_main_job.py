@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 
+import httpx
 import psutil
 import pytest
 
@@ -185,6 +186,18 @@ def test_plot_ends_as_a_static_figure(cells: Kernel) -> None:
     assert figures
     assert "text/plain" in figures[-1]["data"]
     assert re.search(r"tok", figures[-1]["data"]["text/plain"])
+
+
+def test_a_cell_opens_and_closes_a_tcp_listener(cells: Kernel) -> None:
+    opened = cells.run("%llm serve --port 0")
+    assert opened.status == "ok", opened.messages
+    [port] = re.findall(r"127\.0\.0\.1:(\d+)", opened.printed)[:1]
+    url = f"http://127.0.0.1:{port}/api/tags"
+    assert MODEL in httpx.get(url).text
+    assert httpx.get(url, headers={"Host": "elsewhere.example"}).status_code == 403
+    assert cells.run("%llm serve --stop").status == "ok"
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(url)
 
 
 def test_command_prints_only_the_answer(client: Client) -> None:
