@@ -2,6 +2,8 @@
 # Fill what the engine tests share: the environment of other clients, the store, the compile cache.
 set -eu
 . "$(dirname "$0")/place.sh"
-python scripts/environment.py .venv-clients . xllamacpp
+python scripts/environment.py .venv-clients . xllamacpp &
+clients=$!
 hyperllama pull smollm2:135m
 hyperllama load smollm2:135m
+wait "$clients"
