@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -88,6 +89,20 @@ class Outcome:
         return fields
 
 
+def engine_for(
+    manager: Manager, ask: Ask, report: Report | None = None
+) -> AbstractAsyncContextManager[RunningEngine]:
+    """Return a context in which the model that `ask` names is loaded and in use."""
+    return manager.use(
+        ask.manifest,
+        context=ask.options.num_ctx,
+        backend=ask.backend,
+        keep_alive=ask.keep_alive,
+        lease=ask.lease,
+        report=report,
+    )
+
+
 async def generate(
     manager: Manager, ask: Ask, report: Report | None = None
 ) -> AsyncGenerator[str | Outcome, None]:
@@ -98,14 +113,7 @@ async def generate(
     """
     clock = time.perf_counter_ns
     entered = clock()
-    async with manager.use(
-        ask.manifest,
-        context=ask.options.num_ctx,
-        backend=ask.backend,
-        keep_alive=ask.keep_alive,
-        lease=ask.lease,
-        report=report,
-    ) as engine:
+    async with engine_for(manager, ask, report) as engine:
         loaded = clock()
         context = min(ask.options.num_ctx or engine.spec.context, engine.spec.context)
         if ask.size > LONG_PROMPT:

@@ -8,7 +8,7 @@ from aiohttp import web
 
 from hyperllama_nb.errors import NotSupportedError, RequestError
 from hyperllama_nb.models.manifest import Manifest
-from hyperllama_nb.service.generation import Ask, Outcome, generate
+from hyperllama_nb.service.generation import Ask, Outcome, engine_for, generate
 from hyperllama_nb.service.keys import SERVICE
 from hyperllama_nb.service.options import Options, parse_keep_alive
 from hyperllama_nb.service.prompt import Fitted, Prompter
@@ -134,14 +134,7 @@ async def _run(
         manager.unload_soon(ask.manifest.name.key)
         return web.json_response({**line("", done=True), "done_reason": "unload"})
     if empty:
-        async with manager.use(
-            ask.manifest,
-            context=ask.options.num_ctx,
-            backend=ask.backend,
-            keep_alive=ask.keep_alive,
-            lease=ask.lease,
-            report=report if stream else None,
-        ):
+        async with engine_for(manager, ask, report if stream else None):
             pass
         loaded = {**line("", done=True), "done_reason": "load"}
         if not lines.started:
