@@ -132,6 +132,10 @@ class Lines:
             if not self.started:
                 raise
             await self.write(error_body(error))
+        return await self.end()
+
+    async def end(self) -> web.StreamResponse:
+        """End the answer, of which at least one line has been written."""
         await self._response.write_eof()
         return self._response
 

@@ -78,12 +78,6 @@ def _candidates(told: str | None) -> Iterator[tuple[str, Path]]:
     yield "private environment", private_environment() / "bin" / "max"
 
 
-def beside_this_python() -> Path | None:
-    """Return the `max` command of this environment: what a client tells the service."""
-    path = Path(sys.executable).parent / "max"
-    return path if path.is_file() else None
-
-
 def interpreter(command: Path) -> Path | None:
     """Return the Python that a console script runs with: that of its first line."""
     try:

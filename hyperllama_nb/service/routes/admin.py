@@ -48,7 +48,7 @@ async def attach(request: web.Request) -> web.StreamResponse:
         await lines.write({"lease": lease.id, "status": await service.status()})
         # The connection is the lease: the server cancels this wait when the client goes.
         await service.stopping.wait()
-        return await lines.send(_nothing())
+        return await lines.end()
     finally:
         service.manager.close_lease(lease)
 
@@ -126,7 +126,7 @@ async def serve(request: web.Request) -> web.StreamResponse:
             for task in (following, ending):
                 task.cancel()
             await asyncio.gather(following, ending, return_exceptions=True)
-        return await lines.send(_nothing())
+        return await lines.end()
 
 
 async def _follow(lines: Lines, path: Path) -> None:
@@ -158,8 +158,3 @@ def _tail(path: Path, count: int) -> str:
         return ""
     with path.open(errors="replace") as file:
         return "".join(deque(file, maxlen=max(1, min(count, 10_000))))
-
-
-async def _nothing() -> AsyncGenerator[dict[str, Any], None]:
-    return
-    yield
