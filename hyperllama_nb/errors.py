@@ -6,6 +6,10 @@
     │   ├── InvalidOptionError      400
     │   ├── PromptTooLongError      400
     │   └── InvalidFileError        400   a model file that is damaged or hostile
+    ├── AuthenticationError         401   no credential, or one that is not known
+    ├── ForbiddenError              403   a known caller who may not do this
+    ├── TooLargeError               413   more than a request may carry
+    ├── RateLimitedError            429   this caller asks too often
     ├── ModelNotFoundError          404
     ├── NotSupportedError           501   a known request that nobody answers (yet)
     ├── BusyError                   503   the queue is full
@@ -93,6 +97,38 @@ class InvalidFileError(RequestError):
     """A model file that is truncated, damaged, hostile, or of an unknown kind."""
 
     code = "invalid_file"
+
+
+class AuthenticationError(HyperLlamaError):
+    """The request has no credential, or one that nobody knows."""
+
+    status = 401
+    code = "unauthenticated"
+
+
+class ForbiddenError(HyperLlamaError):
+    """The caller is known and may not do this."""
+
+    status = 403
+    code = "forbidden"
+
+
+class TooLargeError(HyperLlamaError):
+    """The request carries more than is accepted."""
+
+    status = 413
+    code = "too_large"
+
+
+class RateLimitedError(HyperLlamaError):
+    """The caller asks too often; `retry_after` is in seconds."""
+
+    status = 429
+    code = "rate_limited"
+
+    def __init__(self, message: str, retry_after: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class ModelNotFoundError(HyperLlamaError):
