@@ -21,6 +21,7 @@ notebooks:  ## execute the notebooks and store their outputs
 
 docs:  ## write the pages that are generated from the code
 	@$(BIN)/python scripts/make_docs.py
+	@$(BIN)/python scripts/compatibility.py
 
 clean:
 	rm -rf .venv .venv-clients .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

@@ -8,5 +8,6 @@ ruff format --check .
 # The types are checked beside the tests, which wait much of their time.
 mypy --strict -p hyperllama_nb &
 types=$!
-python -m pytest -n 4 --dist worksteal tests --ignore=tests/integration --ignore=tests/browser "$@"
+export HYPERLLAMA_TEST_COMPATIBILITY="$PWD/build/compatibility/unit.json"
+python -m pytest -n 4 --dist worksteal tests --ignore=tests/integration --ignore=tests/clients "$@"
 wait "$types"

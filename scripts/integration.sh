@@ -7,4 +7,8 @@ hyperllama stop --now >/dev/null
 
 export HYPERLLAMA_TEST_MODELS="$HYPERLLAMA_MODELS"
 export HYPERLLAMA_TEST_CLIENTS_PYTHON="$PWD/.venv-clients/bin/python"
+export HYPERLLAMA_TEST_COMPATIBILITY="$PWD/build/compatibility/integration.json"
+export HYPERLLAMA_TEST_CLIENT_RESULTS="$PWD/build/compatibility/clients.json"
+export HYPERLLAMA_TEST_NODE_MODULES="$PWD/.cache/npm/node_modules"
 python -m pytest tests/integration "$@"
+python scripts/compatibility.py --check

@@ -2,7 +2,10 @@
 # Fill what the engine tests share: the environment of other clients, the store, the compile cache.
 set -eu
 . "$(dirname "$0")/place.sh"
-python scripts/environment.py .venv-clients . xllamacpp &
+(
+    python scripts/environment.py .venv-clients . xllamacpp pytest ollama openai langchain-ollama litellm
+    npm install --silent --no-audit --no-fund --prefix .cache/npm ollama
+) &
 clients=$!
 hyperllama pull smollm2:135m
 hyperllama load smollm2:135m

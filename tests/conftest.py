@@ -10,11 +10,20 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.compat import pytest_configure, pytest_runtest_makereport
+
+__all__ = ["pytest_configure", "pytest_runtest_makereport"]
+
 # Half of the usual examples: the suite runs all day.
 settings.register_profile("suite", max_examples=50)
 settings.load_profile("suite")
 
-_KEPT = {"HYPERLLAMA_TEST_MODELS", "HYPERLLAMA_TEST_CLIENTS_PYTHON"}
+_KEPT = {
+    "HYPERLLAMA_TEST_CLIENTS_PYTHON",
+    "HYPERLLAMA_TEST_CLIENT_RESULTS",
+    "HYPERLLAMA_TEST_MODELS",
+    "HYPERLLAMA_TEST_NODE_MODULES",
+}
 
 
 def _move_to(place: Path, patch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """A token's text and the natural logarithm of its probability, and those of others."""
+
+    token: str
+    logprob: float
+    top: tuple[tuple[str, float], ...] = ()
+
+
 @dataclass(slots=True)
 class Event:
     """A piece of generated text, or the end of it.
@@ -18,3 +27,4 @@ class Event:
     prompt_tokens: int | None = None
     output_tokens: int | None = None
     cached_tokens: int | None = None
+    logprobs: tuple[TokenLogprob, ...] = ()

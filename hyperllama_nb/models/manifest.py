@@ -78,6 +78,7 @@ class Manifest:
     license_text: str | None = None
     system: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    messages: tuple[Mapping[str, Any], ...] = ()
     modified_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     @property

@@ -93,6 +93,13 @@ class Store:
                 _link(blob, link)
         return directory
 
+    def gguf(self, manifest: Manifest) -> Path | None:
+        """Return the model's GGUF file as it was pulled; None if it came in another form."""
+        for file in manifest.files:
+            if file.role == "source" or file.path.endswith(".gguf"):
+                return self.root / "blobs" / file.blob
+        return None
+
     def blob(self, manifest: Manifest, role: str) -> Path | None:
         """Return the path of the first file with this role, or None."""
         return next((self._blobs / file.blob for file in manifest.files if file.role == role), None)

@@ -28,7 +28,7 @@ class Admission:
         return len(self._waiting)
 
     @asynccontextmanager
-    async def slot(self, report: Report | None = None) -> AsyncIterator[None]:
+    async def slot(self, report: Report | None = None, caller: str = "") -> AsyncIterator[None]:
         """Hold a slot for the duration of the block.
 
         Raises BusyError at once if the queue is full. Cancelling the wait leaves the queue.

@@ -59,12 +59,14 @@ class Options:
 
     `values` holds every option that has an effect, under Ollama's name, with defaults filled in.
     `given` are the names that the model's file or the request set. `ignored` are the names in the
-    request that have no effect here, to be told to the caller.
+    request that have no effect here, to be told to the caller. `backend` is the one that the
+    request, or else the model's file, asks for.
     """
 
     values: Mapping[str, Any]
     given: frozenset[str] = frozenset()
     ignored: tuple[str, ...] = ()
+    backend: str | None = None
 
     @classmethod
     def merge(cls, model: Mapping[str, Any] | None, request: Any) -> "Options":
@@ -84,6 +86,7 @@ class Options:
         values = {name: rule.default for name, rule in _RULES.items()}
         given: set[str] = set()
         ignored: list[str] = []
+        backend: str | None = None
         for source in (model or {}, request or {}):
             for name, value in source.items():
                 if value is None:
@@ -91,11 +94,15 @@ class Options:
                 if name in _RULES:
                     values[name] = _read(name, value, _RULES[name])
                     given.add(name)
-                elif source is request and name != "backend":
+                elif name == "backend":
+                    if not isinstance(value, str):
+                        raise _wrong_type(name, value, "string")
+                    backend = value
+                elif source is request:
                     if name in _WITHOUT_EFFECT:
                         _read(name, value, _Rule(_WITHOUT_EFFECT[name], None))
                     ignored.append(name)
-        return cls(values, frozenset(given), tuple(ignored))
+        return cls(values, frozenset(given), tuple(ignored), backend)
 
     @property
     def num_ctx(self) -> int | None:

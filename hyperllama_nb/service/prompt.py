@@ -12,6 +12,7 @@ from hyperllama_nb.service.tokens import Tokens
 
 if TYPE_CHECKING:
     from hyperllama_nb.models.manifest import Manifest
+    from hyperllama_nb.service.abilities import Insertion
 
 Message = Mapping[str, Any]
 
@@ -92,9 +93,12 @@ class Prompter:
             dict(turn) if turn.get("role") == "assistant" else self._tokens.guard(turn)
             for turn in messages
         ]
-        context: dict[str, Any] = {**self._tokens.named, "messages": turns, "tools": tools or None}
+        given = self._tokens.guard(tools) if tools else None
+        context: dict[str, Any] = {**self._tokens.named, "messages": turns, "tools": given}
         if think is not None:
             context["enable_thinking"] = bool(think)
+            if isinstance(think, str):
+                context["reasoning_effort"] = think
         if not turns or turns[-1].get("role") != "assistant":
             return self._template(**context, add_generation_prompt=True)
         text = self._template(**context, add_generation_prompt=False)
@@ -110,13 +114,15 @@ class Prompter:
         tools: Sequence[Any] | None = None,
         think: bool | str | None = None,
         truncate: bool = True,
+        shift: bool = True,
     ) -> Fitted:
         """Return the ids of a chat that leave room for a token within `limit`.
 
         If all of it would not, leaves out the oldest messages, up to one of the user's, until a
         quarter of the context is free for the answer, but never a system message nor the last
-        one; if there is no room even so, the beginning of the last one. Raises
-        PromptTooLongError if `truncate` is false or system messages and template leave no room.
+        one; if there is no room even so, the beginning of the last one, unless `shift` is false.
+        Raises PromptTooLongError if `truncate` is false or system messages and template leave no
+        room.
         """
 
         def ids(turns: Sequence[Message]) -> list[int]:
@@ -140,6 +146,8 @@ class Prompter:
         kept = ids(since(starts[best]))
         if len(kept) < limit:
             return Fitted(kept, len(whole) - len(kept))
+        if not shift:
+            raise self._too_long(len(kept), limit)
         alone = since(len(earlier))[:-1]
         return self._shorten(
             str(final.get("content") or ""),
@@ -154,6 +162,7 @@ class Prompter:
         limit: int,
         *,
         system: str | None = None,
+        earlier: Sequence[Message] = (),
         raw: bool = False,
         think: bool | str | None = None,
         context: Sequence[int] = (),
@@ -163,14 +172,15 @@ class Prompter:
         """Return the ids of a single prompt that leave room for a token within `limit`.
 
         `raw` takes the prompt as it is. Otherwise it is a user's message in the model's template,
-        after `system`; a model without a template gets the system text, an empty line, and the
-        prompt. `context` are ids of an earlier exchange, put before all. What is too long loses
-        its middle: the first `num_keep` tokens (-1: all) and the end stay, with the template
-        around them, and a quarter of the context is left for the answer. Raises
-        PromptTooLongError if that is not possible or not allowed.
+        after `system` and the messages `earlier`; a model without a template gets the system
+        text, an empty line, and the prompt. `context` are ids of an earlier exchange, put before
+        all. What is too long loses its middle: the first `num_keep` tokens (-1: all) and the end
+        stay, with the template around them, and a quarter of the context is left for the answer.
+        Raises PromptTooLongError if that is not possible or not allowed.
         """
         plain = raw or self._template is None
-        before = [{"role": "system", "content": system}] if system else []
+        before: list[Message] = [{"role": "system", "content": system}] if system else []
+        before += earlier
 
         def ids(text: str) -> list[int]:
             if raw:
@@ -196,6 +206,27 @@ class Prompter:
             return Fitted([*whole[:head], *whole[-tail:]], len(whole) - head - tail)
         keep = max(0, num_keep - len(ids("")))
         return self._shorten(prompt, ids, limit, whole=len(whole), keep=keep)
+
+    def fit_insertion(
+        self, form: "Insertion", prefix: str, suffix: str, limit: int, *, truncate: bool = True
+    ) -> Fitted:
+        """Return the ids that ask for the text between `prefix` and `suffix`.
+
+        What is too long loses the beginning of `prefix`. Raises PromptTooLongError if that is not
+        enough or not allowed.
+        """
+
+        def ids(text: str) -> list[int]:
+            return self._tokens.encode(
+                form.prompt(self._tokens.guard(text), self._tokens.guard(suffix)), start=True
+            )
+
+        whole = ids(prefix)
+        if len(whole) < limit:
+            return Fitted(whole)
+        if not truncate:
+            raise self._too_long(len(whole), limit)
+        return self._shorten(prefix, ids, limit, whole=len(whole))
 
     def _shorten(
         self,
@@ -230,23 +261,29 @@ class Prompter:
             why = "one is for the answer"
             step = "Shorten the prompt, raise `num_ctx`, or allow a cut with `truncate: true`."
         return PromptTooLongError(
-            f'The prompt has {tokens} tokens, and the context of "{self._name}" holds {limit}, of '
+            # The beginning is Ollama's own sentence: clients match on it.
+            "the prompt is longer than the context length currently available to the model: "
+            f'it has {tokens} tokens, and the context of "{self._name}" holds {limit}, of '
             f"which {why}. {step}"
         )
 
     @cached_property
-    def _template(self) -> Callable[..., str] | None:
-        """Return the compiled chat template; None for a model that has none."""
-        # Jinja costs 25 ms to import, and the service's start does not need it.
-        from hyperllama_nb.service.template import compile_template
-
+    def template_source(self) -> str | None:
+        """Return the text of the chat template; None for a model that has none."""
         source: Any = self._source
         file = self._directory / "chat_template.jinja"
         if not source and file.exists():
             source = file.read_text("utf-8")
-        if not source:
-            source = self._tokens.config.get("chat_template")
+        source = source or self._tokens.config.get("chat_template")
         if isinstance(source, list):
             named = {item.get("name"): item.get("template") for item in source}
             source = named.get("default") or next(iter(named.values()), None)
+        return source or None
+
+    @cached_property
+    def _template(self) -> Callable[..., str] | None:
+        # Jinja costs 25 ms to import, and the service's start does not need it.
+        from hyperllama_nb.service.template import compile_template
+
+        source = self.template_source
         return compile_template(source, self._name) if source else None

@@ -157,6 +157,7 @@ class Service:
             "protocol": PROTOCOL,
             "version": self.version,
             "pid": os.getpid(),
+            "tasks": len(asyncio.all_tasks()),
             "host": self.host,
             "prefix": sys.prefix,
             "runtime_dir": str(runtime_dir()),

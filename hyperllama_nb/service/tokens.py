@@ -87,7 +87,7 @@ class Tokens:
                 lambda found: f"{_OPEN}{self._numbers[found[0]]}{_CLOSE}", value
             )
         if isinstance(value, Mapping):
-            return {key: self.guard(item) for key, item in value.items()}
+            return {self.guard(key): self.guard(item) for key, item in value.items()}
         if isinstance(value, list | tuple):
             return [self.guard(item) for item in value]
         return value

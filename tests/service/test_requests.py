@@ -111,30 +111,6 @@ def test_a_route_that_is_known_and_not_answered_is_501(client, method, path):
     assert response.json()["code"] == "not_supported"
 
 
-@pytest.mark.parametrize(
-    "fields",
-    [
-        {"format": "json"},
-        {"format": {"type": "object"}},
-        {"think": True},
-        {"think": "high"},
-        {"images": ["x"]},
-        {"suffix": "x"},
-        {"logprobs": True},
-    ],
-)
-def test_a_field_that_is_known_and_not_answered_is_501(client, fields):
-    response = client.post("/api/generate", json={"model": "tiny", "prompt": "x", **fields})
-    assert response.status_code == 501
-    assert error_of(response)
-
-
-def test_tools_are_501(client):
-    tool = {"type": "function", "function": {"name": "f"}}
-    body = {"model": "tiny", "messages": [{"role": "user", "content": "x"}], "tools": [tool]}
-    assert client.post("/api/chat", json=body).status_code == 501
-
-
 def test_fields_that_ask_for_nothing_pass(service):
     nothing = {"format": "", "think": False, "images": [], "suffix": "", "context": []}
     assert service.generate(**nothing).json()["response"] == ANSWER

@@ -6,109 +6,108 @@ from typing import Any
 
 from aiohttp import web
 
-from hyperllama_nb.errors import NotSupportedError, RequestError
+from hyperllama_nb.engines.events import TokenLogprob
+from hyperllama_nb.errors import RequestError
 from hyperllama_nb.models.manifest import Manifest
-from hyperllama_nb.service.generation import Ask, Outcome, engine_for, generate
-from hyperllama_nb.service.keys import SERVICE
+from hyperllama_nb.service import structure
+from hyperllama_nb.service.ask import Ask, Outcome, Piece
+from hyperllama_nb.service.checks import check, check_alternatives
+from hyperllama_nb.service.generation import engine_for, generate, rendered
+from hyperllama_nb.service.keys import SERVICE, caller
+from hyperllama_nb.service.messages import read_images, read_message, read_think, read_tools
 from hyperllama_nb.service.options import Options, parse_keep_alive
-from hyperllama_nb.service.prompt import Fitted, Prompter
+from hyperllama_nb.service.parsing import ToolCall
 from hyperllama_nb.service.routes.ollama import find
 from hyperllama_nb.service.running import Report
 from hyperllama_nb.service.wire import LEASE_HEADER, PROGRESS_HEADER, Body, Lines, now
 
 routes = web.RouteTableDef()
 
-Shape = Callable[[str], dict[str, Any]]
-"""Puts a piece of text into the object that the route answers with."""
-
-NOT_YET = {
-    "format": "Structured output (`format`)",
-    "tools": "Tool calling (`tools`)",
-    "suffix": "Insertion (`suffix`)",
-    "images": "Image input (`images`)",
-    "logprobs": "Log-probabilities (`logprobs`)",
-}
+Shape = Callable[[Piece], dict[str, Any]]
+"""Puts a piece into the object that the route answers with."""
 
 
 @routes.post("/api/generate")
 async def generate_route(request: web.Request) -> web.StreamResponse:
     """Complete a prompt; an empty one loads the model, or unloads it with `keep_alive` 0."""
     body = await Body.read(request)
+    alternatives = _alternatives(body)
     manifest = find(request, body)
-    _refuse(body)
-    prompt = body.get("prompt", str)
     raw = body.get("raw", bool)
-    system = body.get("system", str, "")
-    context = _token_ids(body.raw("context"))
-    if raw and (system or context):
-        raise RequestError("raw mode does not support template, system, or context")
-    options = Options.merge(manifest.options, body.raw("options"))
-    truncate = body.get("truncate", bool, True)
+    ask = Ask(
+        manifest=manifest,
+        prompt=body.get("prompt", str),
+        system=body.get("system", str, "") or None,
+        raw=raw,
+        context=_token_ids(body.raw("context")),
+        suffix=body.get("suffix", str),
+        images=read_images(body.raw("images")),
+        logprobs=alternatives,
+        **_common(request, body, manifest),
+    )
 
-    def fit(prompter: Prompter, limit: int) -> Fitted:
-        return prompter.fit_prompt(
-            prompt,
-            limit,
-            system=system or manifest.system,
-            raw=raw,
-            context=context,
-            num_keep=options.num_keep,
-            truncate=truncate,
-        )
-
-    def shape(text: str) -> dict[str, Any]:
-        return {"response": text}
+    def shape(piece: Piece) -> dict[str, Any]:
+        fields: dict[str, Any] = {"response": piece.text}
+        if piece.thinking:
+            fields["thinking"] = piece.thinking
+        if piece.tool_calls:
+            fields["tool_calls"] = calls_of(piece.tool_calls)
+        return fields | _logprobs(piece)
 
     def last(outcome: Outcome) -> dict[str, Any]:
         return {} if raw else {"context": outcome.prompt + outcome.reply}
 
-    ask = _ask(request, body, manifest, options, fit, len(prompt))
-    return await _run(request, body, ask, shape, last, empty=not prompt)
+    return await _run(request, body, ask, shape, last)
 
 
 @routes.post("/api/chat")
 async def chat_route(request: web.Request) -> web.StreamResponse:
     """Continue a conversation; without messages load the model, or unload it at `keep_alive` 0."""
     body = await Body.read(request)
+    alternatives = _alternatives(body)
     if not body.get("model", str, "").strip():
         raise RequestError("model is required")
     manifest = find(request, body)
-    _refuse(body)
-    messages = [_message(m) for m in body.get("messages", list)]
-    if messages and manifest.system and messages[0]["role"] != "system":
-        messages.insert(0, {"role": "system", "content": manifest.system})
-    options = Options.merge(manifest.options, body.raw("options"))
-    truncate = body.get("truncate", bool, True)
-
-    def fit(prompter: Prompter, limit: int) -> Fitted:
-        return prompter.fit_chat(messages, limit, truncate=truncate)
-
-    def shape(text: str) -> dict[str, Any]:
-        return {"message": {"role": "assistant", "content": text}}
-
-    size = sum(len(m["content"]) for m in messages)
-    ask = _ask(request, body, manifest, options, fit, size)
-    return await _run(request, body, ask, shape, lambda _: {}, empty=not messages)
-
-
-def _ask(
-    request: web.Request,
-    body: Body,
-    manifest: Manifest,
-    options: Options,
-    fit: Callable[[Prompter, int], Fitted],
-    size: int,
-) -> Ask:
-    values = body.raw("options") or {}
-    return Ask(
+    messages = [read_message(message) for message in body.get("messages", list)]
+    ask = Ask(
         manifest=manifest,
-        options=options,
-        fit=fit,
-        size=size,
-        keep_alive=parse_keep_alive(body.raw("keep_alive")),
-        lease=request.headers.get(LEASE_HEADER),
-        backend=values.get("backend"),
+        messages=messages,
+        images=any(message.get("images") for message in messages),
+        tools=read_tools(body.raw("tools")),
+        logprobs=alternatives,
+        **_common(request, body, manifest),
     )
+
+    def shape(piece: Piece) -> dict[str, Any]:
+        message: dict[str, Any] = {"role": "assistant", "content": piece.text}
+        if piece.thinking:
+            message["thinking"] = piece.thinking
+        if piece.tool_calls:
+            message["tool_calls"] = calls_of(piece.tool_calls)
+        return {"message": message} | _logprobs(piece)
+
+    return await _run(request, body, ask, shape, lambda _: {})
+
+
+def _common(request: web.Request, body: Body, manifest: Manifest) -> dict[str, Any]:
+    """Return the fields that both routes read alike; raises RequestError for wrong ones."""
+    if body.raw("template"):
+        raise RequestError(
+            "A `template` in a request is not accepted: a template is code that runs in the "
+            "service. Use the model's own, or `raw: true` with a prompt that you have rendered."
+        )
+    options = Options.merge(manifest.options, body.raw("options"))
+    return {
+        "options": options,
+        "think": read_think(body.raw("think")),
+        "format": structure.read(body.raw("format")),
+        "truncate": body.get("truncate", bool, True),
+        "shift": body.get("shift", bool) if body.raw("shift") is not None else None,
+        "keep_alive": parse_keep_alive(body.raw("keep_alive")),
+        "lease": request.headers.get(LEASE_HEADER),
+        "backend": options.backend,
+        "caller": caller(request).id,
+    }
 
 
 async def _run(
@@ -117,26 +116,30 @@ async def _run(
     ask: Ask,
     shape: Shape,
     last: Callable[[Outcome], Mapping[str, Any]],
-    *,
-    empty: bool,
 ) -> web.StreamResponse:
     """Answer with the whole generation, line by line or as one object."""
-    manager = request.app[SERVICE].manager
+    service = request.app[SERVICE]
+    manager = service.manager
     model = body.get("model", str)
     stream = body.get("stream", bool, True)
     lines = Lines(request)
     report: Report | None = lines.write if request.headers.get(PROGRESS_HEADER) else None
 
-    def line(text: str, *, done: bool) -> dict[str, Any]:
-        return {"model": model, "created_at": now(), **shape(text), "done": done}
+    def line(piece: Piece, *, done: bool) -> dict[str, Any]:
+        return {"model": model, "created_at": now(), **shape(piece), "done": done}
 
-    if empty and ask.keep_alive == 0:
+    check(ask, service.store)
+    if body.get("_debug_render_only", bool):
+        found = await rendered(service.store, ask)
+        images = {"_debug_info": {"rendered_template": found}}
+        return web.json_response({**line(Piece(), done=False), **images})
+    if ask.empty and ask.keep_alive == 0:
         manager.unload_soon(ask.manifest.name.key)
-        return web.json_response({**line("", done=True), "done_reason": "unload"})
-    if empty:
+        return web.json_response({**line(Piece(), done=True), "done_reason": "unload"})
+    if ask.empty:
         async with engine_for(manager, ask, report if stream else None):
             pass
-        loaded = {**line("", done=True), "done_reason": "load"}
+        loaded = {**line(Piece(), done=True), "done_reason": "load"}
         if not lines.started:
             return web.json_response(loaded)
         return await lines.send(_once(loaded))
@@ -146,11 +149,12 @@ async def _run(
             generate(manager, ask, report if stream else None)
         ) as pieces:
             async for piece in pieces:
-                if isinstance(piece, str):
-                    yield line(piece, done=False)
+                if isinstance(piece, Piece):
+                    if stream:
+                        yield line(piece, done=False)
                 else:
-                    text = "" if stream else piece.text
-                    yield {**line(text, done=True), **last(piece), **piece.metrics()}
+                    whole = Piece() if stream else piece.whole
+                    yield {**line(whole, done=True), **last(piece), **piece.metrics()}
 
     if stream:
         return await lines.send(parts())
@@ -161,43 +165,37 @@ async def _once(line: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
     yield line
 
 
-def _refuse(body: Body) -> None:
-    """Raise for what is understood and not answered; a field that asks for nothing passes."""
-    if body.raw("template"):
-        raise RequestError(
-            "A `template` in a request is not accepted: a template is code that runs in the "
-            "service. Use the model's own, or `raw: true` with a prompt that you have rendered."
-        )
-    for field, words in NOT_YET.items():
-        if body.raw(field):
-            raise NotSupportedError(
-                f"{words} is not supported yet. Leave the field {field!r} out of the request."
-            )
-    if body.raw("think"):
-        name = body.get("model", str)
-        raise NotSupportedError(
-            f'"{name}" does not support thinking here yet. Send `think: false` or leave it out.'
-        )
+def calls_of(calls: tuple[ToolCall, ...]) -> list[dict[str, Any]]:
+    """Return tool calls as Ollama's messages have them."""
+    return [
+        {
+            "id": call.id,
+            "function": {"index": index, "name": call.name, "arguments": call.arguments},
+        }
+        for index, call in enumerate(calls)
+    ]
 
 
-def _message(message: Any) -> dict[str, Any]:
-    """Return a chat message with its role and text; raises RequestError for another shape."""
-    if not isinstance(message, Mapping):
-        raise RequestError(
-            "json: cannot unmarshal a message: each must be an object with `role` and `content`."
-        )
-    role, content = message.get("role"), message.get("content")
-    if not isinstance(role, str) or not role:
-        raise RequestError("Each message needs a `role`: system, user or assistant.")
-    if content is not None and not isinstance(content, str):
-        raise RequestError(
-            "json: cannot unmarshal a message's `content`: it must be a string. "
-            "Join its parts to one text."
-        )
-    for field, words in NOT_YET.items():
-        if message.get(field):
-            raise NotSupportedError(f"{words} is not supported yet in messages. Leave it out.")
-    return {"role": role.lower(), "content": content or ""}
+def _logprobs(piece: Piece) -> dict[str, Any]:
+    return {"logprobs": [_logprob(token) for token in piece.logprobs]} if piece.logprobs else {}
+
+
+def _logprob(token: TokenLogprob) -> dict[str, Any]:
+    found = _valued(token.token, token.logprob)
+    if token.top:
+        found["top_logprobs"] = [_valued(text, value) for text, value in token.top]
+    return found
+
+
+def _valued(text: str, value: float) -> dict[str, Any]:
+    return {"token": text, "logprob": value, "bytes": list(text.encode())}
+
+
+def _alternatives(body: Body) -> int | None:
+    """Return how many alternatives to tell for each token; None if nothing is to be told."""
+    wanted = body.get("top_logprobs", int)
+    check_alternatives(wanted)
+    return wanted if body.get("logprobs", bool) else None
 
 
 def _token_ids(value: Any) -> list[int]:

@@ -10,6 +10,7 @@ from aiohttp import web
 from hyperllama_nb._version import __version__
 from hyperllama_nb.errors import InvalidNameError, ModelNotFoundError, RequestError
 from hyperllama_nb.models.manifest import Manifest
+from hyperllama_nb.service.abilities import abilities
 from hyperllama_nb.service.keys import SERVICE
 from hyperllama_nb.service.wire import Body, answer
 
@@ -46,17 +47,18 @@ async def version(request: web.Request) -> web.Response:
 @routes.get("/api/tags")
 async def tags(request: web.Request) -> web.Response:
     """List the models in the store, newest first."""
+    store = request.app[SERVICE].store
     models = [
         {
             "name": manifest.name.display,
             "model": manifest.name.display,
-            "modified_at": _local(manifest.modified_at),
+            "modified_at": local_time(manifest.modified_at),
             "size": manifest.size,
             "digest": manifest.digest,
             "details": manifest.details(),
-            "capabilities": list(manifest.capabilities),
+            "capabilities": list(abilities(store, manifest)),
         }
-        for manifest in request.app[SERVICE].store.list()
+        for manifest in store.list()
     ]
     return web.json_response({"models": models})
 
@@ -82,7 +84,7 @@ async def ps(request: web.Request) -> web.Response:
                     "size": memory,
                     "digest": engine.manifest.digest,
                     "details": engine.manifest.details(),
-                    "expires_at": _local(expires),
+                    "expires_at": local_time(expires),
                     "size_vram": memory if engine.spec.placement.device == "gpu" else 0,
                     "context_length": engine.spec.context,
                 },
@@ -90,43 +92,6 @@ async def ps(request: web.Request) -> web.Response:
         )
     rows.sort(key=lambda row: row[0], reverse=True)
     return web.json_response({"models": [row for _, row in rows]})
-
-
-@routes.post("/api/show")
-async def show(request: web.Request) -> web.Response:
-    """Describe a model."""
-    body = await Body.read(request)
-    name = _model(body)
-    try:
-        # Of all routes, this one tells the normalised name, as the store does.
-        manifest = request.app[SERVICE].store.get(name)
-    except InvalidNameError as error:
-        raise InvalidNameError(f"invalid model name: {error}") from None
-    described: dict[str, Any] = {
-        "modelfile": _modelfile(manifest),
-        "parameters": "\n".join(_parameters(manifest)),
-        "template": manifest.template or "",
-        "details": manifest.details(),
-        "model_info": manifest.model_info(),
-        "capabilities": list(manifest.capabilities),
-        "modified_at": _local(manifest.modified_at),
-        "hyperllama": {
-            "source": manifest.source,
-            "revision": manifest.revision,
-            "encoding": manifest.encoding,
-            "digest": manifest.digest,
-            "size": manifest.size,
-            "files": [
-                {"path": f.path, "digest": f.digest, "size": f.size, "role": f.role}
-                for f in manifest.files
-            ],
-        },
-    }
-    if manifest.system:
-        described["system"] = manifest.system
-    if manifest.license_text or manifest.license:
-        described["license"] = manifest.license_text or manifest.license
-    return web.json_response(described)
 
 
 @routes.post("/api/pull")
@@ -159,7 +124,7 @@ async def delete(request: web.Request) -> web.Response:
     """Remove a name, and the files that only it uses; a loaded engine ends when it is idle."""
     body = await Body.read(request)
     service = request.app[SERVICE]
-    name = _model(body)
+    name = named(body)
     with in_ollamas_words(name, wrong=f'name "{name}" is invalid'):
         manifest = service.store.get(name)
     service.store.delete(manifest.name)
@@ -190,31 +155,14 @@ def in_ollamas_words(name: str, missing: str = "", wrong: str = "") -> Iterator[
         raise ModelNotFoundError(f"{missing or f'model {name!r} not found'}{next_step}") from None
 
 
-def _model(body: Body) -> str:
+def named(body: Body) -> str:
+    """Return the model that a request names, under either of two field names."""
     name = body.get("model", str, "") or body.get("name", str, "")
     if not name.strip():
         raise RequestError("model is required")
     return name
 
 
-def _local(time: datetime) -> str:
+def local_time(time: datetime) -> str:
+    """Return a time as Ollama's models carry it: RFC 3339, with the local offset."""
     return time.astimezone().isoformat()
-
-
-def _parameters(manifest: Manifest) -> list[str]:
-    """Return the model's options as Ollama prints them: a name, spaces, a value."""
-    lines: list[str] = []
-    for name, value in manifest.options.items():
-        values = value if isinstance(value, list | tuple) else [value]
-        for one in values:
-            shown = f'"{one}"' if isinstance(one, str) else str(one)
-            lines.append(f"{name:<30} {shown}")
-    return lines
-
-
-def _modelfile(manifest: Manifest) -> str:
-    lines = [f"FROM {manifest.name.display}"]
-    if manifest.system:
-        lines.append(f'SYSTEM """{manifest.system}"""')
-    lines += [f"PARAMETER {line}" for line in _parameters(manifest)]
-    return "\n".join(lines) + "\n"

@@ -1,0 +1,119 @@
+"""`/api/show`: what a model is, what it can do, and how a `format` would be met."""
+
+import asyncio
+from typing import Any
+
+from aiohttp import web
+
+from hyperllama_nb.errors import HyperLlamaError, InvalidNameError
+from hyperllama_nb.hardware import detect
+from hyperllama_nb.models.gguf.check import read_header
+from hyperllama_nb.models.manifest import Manifest
+from hyperllama_nb.models.store import Store
+from hyperllama_nb.service.abilities import abilities
+from hyperllama_nb.service.keys import SERVICE
+from hyperllama_nb.service.launching import plan
+from hyperllama_nb.service.routes.ollama import local_time, named
+from hyperllama_nb.service.service import Service
+from hyperllama_nb.service.wire import Body
+
+routes = web.RouteTableDef()
+
+
+@routes.post("/api/show")
+async def show(request: web.Request) -> web.Response:
+    """Describe a model; `verbose` adds what its GGUF file tells of itself."""
+    body = await Body.read(request)
+    name = named(body)
+    service = request.app[SERVICE]
+    try:
+        # Of all routes, this one tells the normalised name, as the store does.
+        manifest = service.store.get(name)
+    except InvalidNameError as error:
+        raise InvalidNameError(f"invalid model name: {error}") from None
+    described: dict[str, Any] = {
+        "modelfile": modelfile(manifest),
+        "parameters": "\n".join(parameters(manifest)),
+        "template": manifest.template or "",
+        "details": manifest.details(),
+        "model_info": manifest.model_info(),
+        "capabilities": list(abilities(service.store, manifest)),
+        "modified_at": local_time(manifest.modified_at),
+        "hyperllama": {
+            "source": manifest.source,
+            "revision": manifest.revision,
+            "encoding": manifest.encoding,
+            "digest": manifest.digest,
+            "size": manifest.size,
+            "files": [
+                {"path": f.path, "digest": f.digest, "size": f.size, "role": f.role}
+                for f in manifest.files
+            ],
+            "backends": await _backends(service, manifest),
+        },
+    }
+    if request.headers.get("User-Agent", "").startswith("GitHubCopilotChat/"):
+        # It takes the model's name from there.
+        described["model_info"]["general.basename"] = name
+    if body.get("verbose", bool):
+        described |= await asyncio.to_thread(_verbose, service.store, manifest)
+    if manifest.system:
+        described["system"] = manifest.system
+    if manifest.messages:
+        described["messages"] = [dict(message) for message in manifest.messages]
+    if manifest.license_text or manifest.license:
+        described["license"] = manifest.license_text or manifest.license
+    return web.json_response(described)
+
+
+async def _backends(service: Service, manifest: Manifest) -> dict[str, dict[str, str]]:
+    """Return how each installed backend would meet a `format`, or why it cannot run the model."""
+    found: dict[str, dict[str, str]] = {}
+    hardware = await asyncio.to_thread(detect)
+    view = service.store.view(manifest)
+    for name, backend in service.backends.items():
+        try:
+            spec = await plan(manifest, view, backend, service.settings, None)
+            backend.check(spec, hardware)
+        except HyperLlamaError as error:
+            found[name] = {"error": str(error)}
+        else:
+            able = backend.capabilities(spec)
+            found[name] = {"format": "constrained" if "constrain" in able else "filled"}
+    return found
+
+
+def _verbose(store: Store, manifest: Manifest) -> dict[str, Any]:
+    """Return the metadata and the tensors of the model's GGUF file; nothing if it has none."""
+    source = store.gguf(manifest)
+    if source is None:
+        return {}
+    header = read_header(source)
+    return {
+        "model_info": {**manifest.model_info(), **header.metadata},
+        "tensors": [
+            {"name": tensor.name, "type": tensor.kind.name, "shape": list(tensor.shape)}
+            for tensor in header.tensors.values()
+        ],
+    }
+
+
+def parameters(manifest: Manifest) -> list[str]:
+    """Return the model's options as Ollama prints them: a name, spaces, a value."""
+    lines: list[str] = []
+    for name, value in manifest.options.items():
+        values = value if isinstance(value, list | tuple) else [value]
+        for one in values:
+            shown = f'"{one}"' if isinstance(one, str) else str(one)
+            lines.append(f"{name:<30} {shown}")
+    return lines
+
+
+def modelfile(manifest: Manifest) -> str:
+    """Return the text that Ollama would make this model from."""
+    lines = [f"FROM {manifest.name.display}"]
+    if manifest.system:
+        lines.append(f'SYSTEM """{manifest.system}"""')
+    lines += [f'MESSAGE {m["role"]} """{m["content"]}"""' for m in manifest.messages]
+    lines += [f"PARAMETER {line}" for line in parameters(manifest)]
+    return "\n".join(lines) + "\n"
