@@ -1,0 +1,1 @@
+"""The door of the Jupyter server: its identities become callers, its bytes the service's."""

@@ -1,0 +1,38 @@
+"""A stand-in for the service: chosen routes on its Unix socket."""
+
+import asyncio
+import threading
+from contextlib import contextmanager
+
+from aiohttp import web
+
+from hyperllama_nb import runtime
+
+
+@contextmanager
+def serving(routes):
+    """Answer these paths on the service's socket for the duration of the block."""
+    loop = asyncio.new_event_loop()
+    app = web.Application()
+    for path, answer in routes.items():
+
+        async def handler(request, answer=answer):
+            return answer(request)
+
+        app.router.add_route("*", path, handler)
+    runner = web.AppRunner(app)
+
+    async def open_socket():
+        await runner.setup()
+        await web.UnixSite(runner, str(runtime.socket_path())).start()
+
+    loop.run_until_complete(open_socket())
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    try:
+        yield
+    finally:
+        asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(60)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
