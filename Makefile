@@ -8,11 +8,11 @@ demo:  ## install, pull the default model, execute the quickstart notebook
 	@$(BIN)/python scripts/demo.py
 
 check:  ## linters, types and unit tests
-	@$(PYTHON) scripts/environment.py .venv ".[max,notebook,test]"
+	@$(PYTHON) scripts/environment.py .venv ".[max,llamacpp,notebook,test]"
 	@scripts/check.sh
 
 test:  ## everything, with real engines
-	@$(PYTHON) scripts/environment.py .venv ".[max,notebook,test]"
+	@$(PYTHON) scripts/environment.py .venv ".[max,llamacpp,notebook,test]"
 	@scripts/test.sh
 
 notebooks:  ## execute the notebooks and store their outputs

@@ -1,10 +1,10 @@
 """What a backend is: the questions it answers, and the words of the answers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from hyperllama_nb.errors import EngineMissingError
 
@@ -17,6 +17,9 @@ GROUP = "hyperllama_nb.backends"
 
 SHORTEST_CONTEXT = 2048
 """The first rung of the ladder of context lengths, in tokens."""
+
+
+Task = Literal["generate", "embed"]
 
 
 @dataclass(frozen=True)
@@ -32,9 +35,10 @@ class Placement:
 class LaunchSpec:
     """All that a backend needs to launch one model.
 
-    `directory` holds the model's files; `context` is in tokens; `batch` is the number of requests
-    that run at once (None: the backend's choice); `workdir` is the engine's private directory and
-    `cache` the place for compiled models.
+    `directory` holds the model's files, and `source` is its GGUF file as it was pulled, where it
+    came as one; `task` is what the engine is for. `context` is in tokens; `batch` is the number
+    of requests that run at once (None: the backend's choice); `workdir` is the engine's private
+    directory and `cache` the place for compiled models.
     """
 
     manifest: "Manifest"
@@ -46,6 +50,8 @@ class LaunchSpec:
     socket: Path
     workdir: Path
     cache: Path
+    source: Path | None = None
+    task: Task = "generate"
 
 
 @dataclass(frozen=True)
@@ -108,6 +114,19 @@ class Backend(Protocol):
 
     def capabilities(self, spec: LaunchSpec) -> frozenset[str]:
         """Return what the engine can do (`penalties`, `token_ids`, `logprobs`, `constrain`, …)."""
+        ...
+
+    def most_logprobs(self, spec: LaunchSpec) -> int:
+        """Return how many alternatives the engine tells for a token at most."""
+        ...
+
+    def params(self, sampling: Mapping[str, Any]) -> dict[str, Any]:
+        """Return wire parameters in the engine's dialect.
+
+        `sampling` has what `engines.sampling` makes, and may have `logprobs` (how many
+        alternatives to tell) and `schema` (JSON that the text must follow; only for engines that
+        can `constrain`). What the engine does not know is left out.
+        """
         ...
 
     def phase(self, line: str) -> Phase | None:

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 from pathlib import Path
 from typing import Any, Literal
 
+from hyperllama_nb.engines import logprobs
 from hyperllama_nb.engines.events import Event
 from hyperllama_nb.engines.http import Body, Head, read_head
 from hyperllama_nb.engines.sampling import sampling
@@ -73,9 +74,9 @@ class Wire:
                     if payload == b"[DONE]":
                         yield _finished(last)
                         return
-                    text = _note(_parse(payload), last)
-                    if text is not None:
-                        yield Event(text)
+                    event = _note(_parse(payload), last)
+                    if event is not None:
+                        yield event
                 if not data:
                     break
             if last.reason is None or not body.done:
@@ -209,8 +210,8 @@ def _parse(payload: bytes) -> dict[str, Any]:
     return frame
 
 
-def _note(frame: dict[str, Any], last: Event) -> str | None:
-    """Return the frame's text, None if it has none, and note its reason and counts in `last`."""
+def _note(frame: dict[str, Any], last: Event) -> Event | None:
+    """Return the frame's piece, None if it has none, and note its reason and counts in `last`."""
     usage = frame.get("usage")
     if usage:
         last.prompt_tokens = usage.get("prompt_tokens")
@@ -223,7 +224,7 @@ def _note(frame: dict[str, Any], last: Event) -> str | None:
     reason = choice.get("finish_reason")
     if reason:
         last.reason = _REASONS.get(reason, "stop")
-    return choice.get("text") or ""
+    return Event(choice.get("text") or "", logprobs=logprobs.read(choice.get("logprobs")))
 
 
 def _finished(last: Event) -> Event:

@@ -57,6 +57,9 @@ def sampling(options: Mapping[str, Any] | None = None) -> dict[str, Any]:
     limit = _whole("num_predict", values["num_predict"])
     if limit >= 0:
         wire["max_tokens"] = limit
+    if options is not None:
+        # Not every engine knows these two; the backend leaves them out where it does not.
+        wire |= {name: options[name] for name in ("repeat_last_n", "typical_p") if name in options}
     stop = _strings(values["stop"])
     if stop:
         # The engine ends by itself at a stop string, but streams it: the service cuts it off.

@@ -164,6 +164,7 @@ class Manifest:
             values = {item.name: content[item.name] for item in fields(cls)}
             values["name"] = Name(host, namespace, model, tag)
             values["files"] = tuple(File(**file) for file in content["files"])
+            values["messages"] = tuple(content["messages"])
             values["modified_at"] = datetime.fromisoformat(content["modified_at"])
             manifest = cls(**values)
             manifest._check()

@@ -8,7 +8,17 @@ from hyperllama_nb.access.hosts import host_allowed
 from hyperllama_nb.access.limits import MAX_BODY_BYTES
 from hyperllama_nb.errors import HyperLlamaError
 from hyperllama_nb.service.keys import SERVICE
-from hyperllama_nb.service.routes import admin, generation, ollama, show, unsupported
+from hyperllama_nb.service.routes import (
+    admin,
+    create,
+    embedding,
+    generation,
+    ollama,
+    openai,
+    show,
+    tokens,
+    unsupported,
+)
 from hyperllama_nb.service.service import Service
 from hyperllama_nb.service.wire import error_body
 
@@ -19,7 +29,10 @@ def build_app(service: Service) -> web.Application:
     """Return the application with all routes; every door leads to it."""
     app = web.Application(middlewares=[_errors, _hosts, _activity], client_max_size=MAX_BODY_BYTES)
     app[SERVICE] = service
-    for module in (ollama, show, generation, admin, unsupported):
+    for module in (
+        *(ollama, show, generation, create, embedding, tokens, openai),
+        *(admin, unsupported),
+    ):
         app.add_routes(module.routes)
     return app
 

@@ -33,6 +33,9 @@ class HyperLlamaService(Configurable):
     context_length = Integer(
         help="Context of a newly loaded model, in tokens (OLLAMA_CONTEXT_LENGTH, 4096)."
     ).tag(config=True)
+    backend = Unicode(
+        help="Backend for models that name none (HYPERLLAMA_BACKEND; empty: the first that can)."
+    ).tag(config=True)
     load_timeout = Float(
         help="Seconds that a model may take to load (OLLAMA_LOAD_TIMEOUT, default 15m: a first "
         "start compiles the model; 0: no limit)."
@@ -65,6 +68,10 @@ class HyperLlamaService(Configurable):
     @default("context_length")
     def _default_context_length(self) -> int:
         return _whole("OLLAMA_CONTEXT_LENGTH", 4096)
+
+    @default("backend")
+    def _default_backend(self) -> str:
+        return os.environ.get("HYPERLLAMA_BACKEND", "")
 
     @default("load_timeout")
     def _default_load_timeout(self) -> float:

@@ -12,14 +12,13 @@ from hyperllama_nb.errors import (
     EngineStartError,
     HyperLlamaError,
     NotEnoughMemoryError,
-    RequestError,
     ServiceError,
 )
 from hyperllama_nb.models.manifest import Manifest
 from hyperllama_nb.models.store import Store
 from hyperllama_nb.service.config import HyperLlamaService
 from hyperllama_nb.service.deaths import Deaths
-from hyperllama_nb.service.launching import UNKNOWN_BATCH, fit_batch, plan
+from hyperllama_nb.service.launching import UNKNOWN_BATCH, choose, fit_batch
 from hyperllama_nb.service.leases import Lease
 from hyperllama_nb.service.running import Report, RunningEngine
 
@@ -120,7 +119,11 @@ class Manager:
         key = manifest.name.key
         async with self._locks.setdefault(key, asyncio.Lock()):
             engine = self.engines.get(key)
-            if engine is not None and engine.alive and self._outgrown(engine, manifest, context):
+            if (
+                engine is not None
+                and engine.alive
+                and self._outgrown(engine, manifest, context, backend)
+            ):
                 await self._drained(engine)
                 await self._remove(engine)
                 engine = None
@@ -132,8 +135,12 @@ class Manager:
             return engine
 
     @staticmethod
-    def _outgrown(engine: RunningEngine, manifest: Manifest, context: int | None) -> bool:
-        """Tell whether the engine serves other bytes, or a smaller context, than is asked for."""
+    def _outgrown(
+        engine: RunningEngine, manifest: Manifest, context: int | None, backend: str | None
+    ) -> bool:
+        """Tell whether it has other bytes, another backend or less context than is asked for."""
+        if backend is not None and backend != engine.backend.name:
+            return True
         limit = min(context or 0, manifest.context_length)
         return engine.manifest.digest != manifest.digest or limit > engine.spec.context
 
@@ -153,14 +160,10 @@ class Manager:
         if self._closed:
             raise ServiceError("The service is stopping. The next call starts a new one.")
         self._deaths.check(manifest.name.display)
-        name = backend or next(iter(self.backends), "")
-        if name not in self.backends:
-            known = ", ".join(sorted(self.backends)) or "none"
-            raise RequestError(f"There is no backend {name!r}. Installed backends: {known}.")
-        directory = self.store.view(manifest)
-        spec = await plan(manifest, directory, self.backends[name], self.settings, context)
-        slots = spec.batch or UNKNOWN_BATCH
-        engine = RunningEngine(manifest, self.backends[name], spec, slots)
+        chosen, spec = await choose(
+            self.backends, backend, manifest, self.store, self.settings, context
+        )
+        engine = RunningEngine(manifest, chosen, spec, spec.batch or UNKNOWN_BATCH)
         engine.keep_alive = self.settings.keep_alive
         engine.restarts = self._deaths.count(engine.model)
         self.engines[key] = engine

@@ -112,7 +112,7 @@ class Run:
         if ask.logprobs is not None:
             params["logprobs"] = ask.logprobs
         if self.mode is not None:
-            return self._structured(params)
+            return self._structured(params, self.mode)
         context = self.outcome.context_length
         if len(self.outcome.prompt) + self.limit <= context:
             events = self.engine.complete(self.outcome.prompt, params)
@@ -132,7 +132,7 @@ class Run:
     def _dropped(self, tokens: int) -> None:
         self.outcome.shifted_tokens += tokens
 
-    async def _structured(self, params: dict[str, Any]) -> AsyncGenerator[Event, None]:
+    async def _structured(self, params: dict[str, Any], mode: str) -> AsyncGenerator[Event, None]:
         """Let a model that thinks do so freely, then answer in the form that was asked for."""
         ids, made = self.outcome.prompt, 0
         if self.thinks:
@@ -158,7 +158,7 @@ class Run:
             yield Event(f"{CLOSE}\n\n")
             ids = [*self.outcome.prompt, *self.engine.prompter.encode(f"{thought}{CLOSE}\n\n")]
         limit = params["max_tokens"] - made
-        found = structure.structured(self.engine, ids, self.ask.format, params, limit, self.mode)
+        found = structure.structured(self.engine, ids, self.ask.format, params, limit, mode)
         async with contextlib.aclosing(found):
             async for event in found:
                 if event.output_tokens:

@@ -188,7 +188,7 @@ class RunningEngine:
             raise EngineDiedError(f"The engine for {self.model} is not running. Run it again.")
         self.requests += 1
         self.prompt_tokens += len(ids)
-        stream = self.wire.stream(ids, {"model": self.model, **params})
+        stream = self.wire.stream(ids, {"model": self.model, **self.backend.params(params)})
         seen = 0
         try:
             async with contextlib.aclosing(stream):

@@ -7,7 +7,7 @@ import os
 import platform
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,7 +35,8 @@ class FakeBackend:
 
     The n-th launch gets the n-th script, later ones the last. The first request of each launch,
     which is the service's proof of readiness, is answered whatever the script says, unless
-    `ready` is false. `refusal` is raised by `check`, as if the model could not run here.
+    `ready` is false. `refusal` is raised by `check`, as if the model could not run here. `able`
+    are capabilities to state beside the usual ones.
 
     >>> backend = FakeBackend([Script(die_after=2), Script()])
     >>> service = Service(backends={"fake": backend})  # doctest: +SKIP
@@ -45,6 +46,7 @@ class FakeBackend:
     name: str = "fake"
     slots: int = 4
     refusal: HyperLlamaError | None = None
+    able: frozenset[str] = frozenset()
     launches: list[LaunchSpec] = field(default_factory=list)
     programs: list[str] = field(default_factory=list)
 
@@ -94,7 +96,21 @@ class FakeBackend:
     def capabilities(self, spec: LaunchSpec) -> frozenset[str]:
         """Return what the engine's protocol carries."""
         del spec
-        return frozenset({"token_ids", "penalties"})
+        return frozenset({"token_ids", "penalties", "logprobs", *self.able})
+
+    def most_logprobs(self, spec: LaunchSpec) -> int:
+        """Return 20, the most that Ollama's API knows."""
+        del spec
+        return 20
+
+    def params(self, sampling: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the parameters that MAX would be sent, and those that a test looks for."""
+        left_out = () if "constrain" in self.able else ("schema",)
+        return {
+            name: value
+            for name, value in sampling.items()
+            if name not in ("repeat_last_n", "typical_p", *left_out)
+        }
 
     def phase(self, line: str) -> Phase | None:
         """Return the stage that a line of MAX's log announces."""

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+from pathlib import Path
 
 import litellm
 import pytest
@@ -90,7 +91,7 @@ def test_curl(host, key):
 @pytest.mark.compat("POST /api/chat", "ollama for JavaScript", "same")
 def test_javascript(tmp_path):
     modules = os.environ.get("HYPERLLAMA_TEST_NODE_MODULES", "")
-    if not shutil.which("node") or not os.path.isdir(modules):
+    if not shutil.which("node") or not Path(modules).is_dir():
         pytest.fail("HYPERLLAMA_TEST_NODE_MODULES is not set. Run these tests with `make test`.")
     (tmp_path / "node_modules").symlink_to(modules)
     script = tmp_path / "chat.mjs"

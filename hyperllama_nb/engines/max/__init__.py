@@ -1,9 +1,9 @@
 """The backend for Modular MAX: how `max serve` is launched, and how it talks."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hyperllama_nb.engines.base import BackendInfo, Launch, LaunchSpec, Phase, Placement
 from hyperllama_nb.engines.max import devices, failures, find, launcher, phases
@@ -21,6 +21,10 @@ CPU_CHUNK = 256
 
 LONGEST_WORKDIR = 64
 """Bytes: MAX's processes talk over sockets in there, whose paths have room for 103 in all."""
+
+MOST_LOGPROBS = 7
+
+_UNKNOWN = frozenset({"repeat_last_n", "schema", "typical_p"})
 
 _PASSED = frozenset(
     {
@@ -88,6 +92,18 @@ class MaxBackend:
         """Return what MAX does with this launch; it can constrain output to a grammar on GPUs."""
         always = {"penalties", "token_ids", "seed", "stop", "metrics"}
         return frozenset(always | ({"logprobs"} if spec.placement.device == "cpu" else set()))
+
+    def most_logprobs(self, spec: LaunchSpec) -> int:
+        """Return 7, the limit of MAX."""
+        del spec
+        return MOST_LOGPROBS
+
+    def params(self, sampling: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the parameters without those that MAX does not know."""
+        known = {name: value for name, value in sampling.items() if name not in _UNKNOWN}
+        if "logprobs" in known:
+            known["logprobs"] = max(1, known["logprobs"])  # none asked for is none told
+        return known
 
     def command(self, spec: LaunchSpec) -> Launch:
         """Return the command line and environment.

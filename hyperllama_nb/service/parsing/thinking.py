@@ -16,10 +16,10 @@ class Thinking:
         self._blank = begun
 
     def feed(self, text: str) -> tuple[str, str]:
-        """Return the thinking and the answer that may be shown now.
+        r"""Return the thinking and the answer that may be shown now.
 
         >>> thinking = Thinking()
-        >>> thinking.feed("<think>Well, "), thinking.feed("yes.</think>\\n\\nTrue.")
+        >>> thinking.feed("<think>Well, "), thinking.feed("yes.</think>\n\nTrue.")
         (('Well, ', ''), ('yes.', 'True.'))
         """
         if self._state == "after":

@@ -70,10 +70,9 @@ async def _backends(service: Service, manifest: Manifest) -> dict[str, dict[str,
     """Return how each installed backend would meet a `format`, or why it cannot run the model."""
     found: dict[str, dict[str, str]] = {}
     hardware = await asyncio.to_thread(detect)
-    view = service.store.view(manifest)
     for name, backend in service.backends.items():
         try:
-            spec = await plan(manifest, view, backend, service.settings, None)
+            spec = await plan(manifest, service.store, backend, service.settings, None)
             backend.check(spec, hardware)
         except HyperLlamaError as error:
             found[name] = {"error": str(error)}

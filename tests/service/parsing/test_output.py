@@ -25,7 +25,8 @@ OUTPUTS = [
     (
         HERMES,
         (
-            f'I will look.\n\n<tool_call>\n{{"name": "get_weather", "arguments": {CITY}}}\n</tool_call>'
+            "I will look.\n\n<tool_call>\n"
+            f'{{"name": "get_weather", "arguments": {CITY}}}\n</tool_call>'
             '\n<tool_call>\n{"name": "get_time", "arguments": {}}\n</tool_call>\n'
         ),
         "I will look.",

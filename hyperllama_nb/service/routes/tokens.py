@@ -1,0 +1,5 @@
+"""`/api/tokenize` and `/api/detokenize`."""
+
+from aiohttp import web
+
+routes = web.RouteTableDef()
