@@ -95,11 +95,18 @@ class Wire:
 
     async def health(self) -> bool:
         """Tell whether the engine's HTTP server answers; says nothing about its model."""
+        return await self._health() == 200
+
+    async def loading(self) -> bool:
+        """Tell whether the engine itself says that its model is not there yet, as some do."""
+        return await self._health() == 503
+
+    async def _health(self) -> int | None:
         try:
             async with self._request("GET", "/health") as (_, head):
-                return head.status == 200
+                return head.status
         except EngineDiedError:
-            return False
+            return None
 
     async def metrics(self) -> str:
         """Return the engine's metrics as Prometheus text.

@@ -191,6 +191,8 @@ class EngineProcess:
 
     async def _answers(self, wire: Wire, model: str) -> bool:
         """Tell whether a real completion works; ends early if the engine's process does."""
+        if await wire.loading():
+            return False
         probe = asyncio.create_task(wire.ready(model))
         exited = asyncio.create_task(self._exited.wait())
         try:

@@ -144,6 +144,26 @@ def test_an_engine_that_refuses_a_real_completion_is_not_ready(own_place):
     run(work())
 
 
+def test_an_engine_that_says_it_is_loading_is_waited_for(own_place):
+    loading = """
+def load(listener):
+    for _ in range(3):
+        connection, _ = listener.accept()
+        assert b"GET /health" in connection.recv(65536)
+        connection.sendall(b"HTTP/1.1 503 Busy\\r\\ncontent-length: 0\\r\\n\\r\\n")
+        connection.close()
+    print("loaded", flush=True)
+"""
+    code = loading + ANSWER + UNIX.replace("serve(", "load(listener)\nserve(")
+
+    async def work():
+        async with process(own_place, code) as engine:
+            await engine.wait_ready("m", PATIENCE)
+            assert engine.log_tail(1) == ["loaded"]
+
+    run(work())
+
+
 def test_a_program_that_does_not_exist_is_named(own_place):
     async def work():
         engine = EngineProcess(own_place / "e" / "s", own_place / "e", own_place / "log")
