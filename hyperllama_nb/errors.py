@@ -23,7 +23,9 @@
     ├── EngineError                 500
     │   ├── EngineMissingError      503   no executable for the backend
     │   ├── EngineStartError        500
+    │   │   └── LoadTimeoutError    503   it was not ready in time
     │   └── EngineDiedError         500   it ended while a request was running
+    ├── DeadlineError               504   the request took longer than requests may
     ├── ServiceError                503   the service cannot be reached or started
     │   └── ProtocolMismatchError   409
     └── ConflictError               409   somebody else holds what was asked for
@@ -40,6 +42,8 @@ class HyperLlamaError(Exception):
 
     status: ClassVar[int] = 500
     code: ClassVar[str] = "error"
+    retry_after: float | None = None
+    """Seconds after which the same request may succeed; None where waiting does not help."""
 
     def __init_subclass__(cls) -> None:
         """Register the subclass under its wire name."""
@@ -150,6 +154,7 @@ class BusyError(HyperLlamaError):
 
     status = 503
     code = "busy"
+    retry_after = 1.0
 
 
 class CannotRunError(HyperLlamaError):
@@ -218,10 +223,25 @@ class EngineStartError(EngineError):
     code = "engine_start"
 
 
+class LoadTimeoutError(EngineStartError):
+    """An engine was not ready within the time that a load may take."""
+
+    status = 503
+    code = "load_timeout"
+    retry_after = 30.0
+
+
 class EngineDiedError(EngineError):
     """An engine ended while it was needed."""
 
     code = "engine_died"
+
+
+class DeadlineError(HyperLlamaError):
+    """A request took longer than the service lets one take."""
+
+    status = 504
+    code = "deadline"
 
 
 class ServiceError(HyperLlamaError):

@@ -6,8 +6,8 @@ from aiohttp import web
 
 from hyperllama_nb.access.hosts import host_allowed
 from hyperllama_nb.access.limits import MAX_BODY_BYTES
-from hyperllama_nb.errors import HyperLlamaError
 from hyperllama_nb.service.keys import SERVICE
+from hyperllama_nb.service.refusals import http_refusal, refusal
 from hyperllama_nb.service.routes import (
     admin,
     create,
@@ -20,7 +20,6 @@ from hyperllama_nb.service.routes import (
     unsupported,
 )
 from hyperllama_nb.service.service import Service
-from hyperllama_nb.service.wire import error_body
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -39,22 +38,15 @@ def build_app(service: Service) -> web.Application:
 
 @web.middleware
 async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answer each error with a status and one JSON object."""
+    """Answer each error with a status and one JSON object, in the caller's dialect."""
     try:
         return await handler(request)
     except web.HTTPException as error:
-        if error.status == web.HTTPNotFound.status_code:
-            return web.Response(status=404, text="404 page not found")
-        if error.status == web.HTTPMethodNotAllowed.status_code:
-            return web.Response(
-                status=405, text="405 method not allowed", headers={"Allow": error.headers["Allow"]}
-            )
-        return web.json_response({"error": error.text or error.reason}, status=error.status)
+        return http_refusal(request, error)
     except ConnectionError:
         raise
     except Exception as error:  # noqa: BLE001  the boundary: nothing may leave without an answer
-        status = error.status if isinstance(error, HyperLlamaError) else 500
-        return web.json_response(error_body(error), status=status)
+        return refusal(request, error)
 
 
 @web.middleware

@@ -1,17 +1,17 @@
-"""Reading requests and writing NDJSON answers, as Ollama's clients expect them."""
+"""Reading requests and writing answers: NDJSON for Ollama's clients, events for OpenAI's."""
 
 import json
-import logging
-from collections.abc import AsyncGenerator, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from aiohttp import web
 
-from hyperllama_nb.errors import HyperLlamaError, RequestError
-
-log = logging.getLogger(__name__)
+from hyperllama_nb.access.limits import MAX_BODY_BYTES
+from hyperllama_nb.errors import RequestError, TooLargeError
+from hyperllama_nb.service.refusals import error_body, openai_error
 
 T = TypeVar("T")
 _MISSING: Any = object()
@@ -37,9 +37,15 @@ class Body:
     async def read(cls, request: web.Request) -> "Body":
         """Parse the request's body; bytes after the first JSON value are ignored, as Ollama does.
 
-        Raises RequestError if there is no body, or it is not a JSON object.
+        Raises RequestError if there is no body, or it is not a JSON object, and TooLargeError.
         """
-        raw = await request.read()
+        try:
+            raw = await request.read()
+        except web.HTTPRequestEntityTooLarge:
+            raise TooLargeError(
+                f"The request body is larger than {MAX_BODY_BYTES >> 20} MiB. Shorten the prompt, "
+                "or send smaller images."
+            ) from None
         if not raw:
             raise RequestError("missing request body")
         try:
@@ -70,6 +76,10 @@ class Body:
         """Return a field of any type, or None."""
         return self._values.get(name)
 
+    def names(self) -> Iterable[str]:
+        """Return the names of the fields that are there, in lower case."""
+        return self._values.keys()
+
 
 def _kind(value: Any) -> str:
     """Return JSON's word for the type of a value."""
@@ -81,26 +91,17 @@ def _kind(value: Any) -> str:
     return words.get(type(value), "null")
 
 
-def error_body(error: BaseException) -> dict[str, str]:
-    """Return what a client reads of an error; an unexpected one keeps its details in the log."""
-    if isinstance(error, HyperLlamaError):
-        return {"error": str(error), "code": error.code}
-    log.error("unexpected error", exc_info=error)
-    return {
-        "error": f"The service failed unexpectedly ({type(error).__name__}). "
-        "`hyperllama logs` has the details.",
-        "code": HyperLlamaError.code,
-    }
+class Stream(ABC, Generic[T]):
+    """An answer in parts that begins with its first part: an early error has a real status."""
 
-
-class Lines:
-    """An NDJSON answer that begins with its first line: an early error has a real status."""
+    kind: ClassVar[str]
+    """The content type."""
 
     def __init__(self, request: web.Request) -> None:
         self._request = request
         self._response = web.StreamResponse(
             headers={
-                "Content-Type": "application/x-ndjson",
+                "Content-Type": self.kind,
                 "Cache-Control": "no-store",
                 "X-Accel-Buffering": "no",
             }
@@ -111,33 +112,77 @@ class Lines:
         """Tell whether the status has been sent."""
         return self._response.prepared
 
-    async def write(self, line: Mapping[str, Any]) -> None:
-        """Send one object; waits while the client does not read."""
-        if not self._response.prepared:
-            await self._response.prepare(self._request)
-        await self._response.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
+    @abstractmethod
+    def encode(self, part: T) -> bytes:
+        """Return a part as it travels."""
 
-    async def send(self, lines: AsyncGenerator[Mapping[str, Any], None]) -> web.StreamResponse:
-        """Send all lines; an error becomes a status before the first line, a last line after it.
+    @abstractmethod
+    def last_words(self, error: BaseException) -> bytes:
+        """Return the end of an answer that fails in the middle."""
 
-        `lines` is closed at once when the client goes, which frees what it holds.
+    async def write(self, part: T) -> None:
+        """Send one part; waits while the client does not read."""
+        await self._send(self.encode(part))
+
+    async def send(self, parts: AsyncGenerator[T, None]) -> web.StreamResponse:
+        """Send all parts; an error becomes a status before the first one, the last one after it.
+
+        `parts` is closed at once when the client goes, which frees what it holds.
         """
         try:
-            async with aclosing(lines):
-                async for line in lines:
-                    await self.write(line)
+            async with aclosing(parts):
+                async for part in parts:
+                    await self.write(part)
         except ConnectionError:
             raise
         except Exception as error:
             if not self.started:
                 raise
-            await self.write(error_body(error))
+            await self._send(self.last_words(error))
         return await self.end()
 
     async def end(self) -> web.StreamResponse:
-        """End the answer, of which at least one line has been written."""
+        """End the answer, of which at least one part has been written."""
         await self._response.write_eof()
         return self._response
+
+    async def _send(self, data: bytes) -> None:
+        if not self._response.prepared:
+            await self._response.prepare(self._request)
+        await self._response.write(data)
+
+
+class Lines(Stream[Mapping[str, Any]]):
+    """NDJSON: an object on each line."""
+
+    kind = "application/x-ndjson"
+
+    def encode(self, part: Mapping[str, Any]) -> bytes:
+        """Return the object and a line end."""
+        return json.dumps(part, ensure_ascii=False).encode() + b"\n"
+
+    def last_words(self, error: BaseException) -> bytes:
+        """Return a line with the error."""
+        return self.encode(error_body(error))
+
+
+class Events(Stream[bytes]):
+    """Server-sent events, which come ready for the wire: they are made once per token."""
+
+    kind = "text/event-stream"
+
+    def encode(self, part: bytes) -> bytes:
+        """Return the events as they are."""
+        return part
+
+    def last_words(self, error: BaseException) -> bytes:
+        """Return an event with the error; no `[DONE]` follows it."""
+        return event(openai_error(error))
+
+
+def event(content: Mapping[str, Any]) -> bytes:
+    """Return an object as a server-sent event."""
+    return b"data: " + json.dumps(content, ensure_ascii=False).encode() + b"\n\n"
 
 
 async def answer(

@@ -1,0 +1,1 @@
+"""OpenAI's dialect: its requests read, its answers and errors written."""
