@@ -119,6 +119,7 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--stop", action="append", metavar="TEXT", help="stop before TEXT; may be given repeatedly"
     )
+    _add_backend(group)
     group.add_argument(
         "-o",
         "--option",
@@ -135,13 +136,14 @@ def add_load(parser: argparse.ArgumentParser) -> None:
     for name, kind, metavar, text in _SAMPLING:
         if name in _LOAD:
             _add(group, name, kind, metavar, text)
+    _add_backend(group)
     add_keep_alive(group)
 
 
 def options_from(args: argparse.Namespace) -> dict[str, Any]:
     """Return the options that were given, ready for a request's `options`."""
     given = {name: getattr(args, name, None) for name, *_ in _SAMPLING}
-    given["stop"] = getattr(args, "stop", None)
+    given |= {name: getattr(args, name, None) for name in ("stop", "backend")}
     given |= {name: as_value(text) for name, text in getattr(args, "option", None) or ()}
     return {name: value for name, value in given.items() if value is not None}
 
@@ -180,6 +182,12 @@ def add_system(parser: argparse.ArgumentParser) -> None:
     """Add the system message."""
     parser.add_argument(
         "-s", "--system", metavar="TEXT", help="the system message, in place of the model's own"
+    )
+
+
+def _add_backend(group: "argparse._ActionsContainer") -> None:
+    group.add_argument(
+        "--backend", metavar="NAME", help="the engine to run it on (`info` lists what is installed)"
     )
 
 

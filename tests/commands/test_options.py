@@ -34,6 +34,7 @@ def parser() -> Parser:
         (["m", "--", "--help"], "--help", {}),
         (["m"], None, {}),
         (["m", "--seed", "-1"], None, {"seed": -1}),
+        (["m", "--backend", "fake"], None, {"backend": "fake"}),
         (["m", "--stop", "a", "--stop", "b c"], None, {"stop": ["a", "b c"]}),
         (
             ["m", "-o", "typical_p", "0.5", "-o", "word", "x", "-o", "flag", "true"],
@@ -89,4 +90,5 @@ def test_arguments_are_listed_as_they_are_written(parser):
 def test_load_options_are_a_part_of_the_sampling_options():
     parser = Parser("hyperllama load")
     add_load(parser)
-    assert options_from(parser.parse(["--num-ctx", "2048"])) == {"num_ctx": 2048}
+    given = options_from(parser.parse(["--num-ctx", "2048", "--backend", "fake"]))
+    assert given == {"num_ctx": 2048, "backend": "fake"}
