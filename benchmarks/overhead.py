@@ -1,27 +1,37 @@
-"""What the service adds to an engine: tokens per second, time to first token, attach, start.
+"""What the service and the Jupyter door add to an engine, and what a client costs to begin.
 
-Run it on an otherwise idle machine: `python benchmarks/overhead.py [--pairs 20]`. Both sides run
-alternately within one process, so that slow phases of the machine meet them alike.
+Run it on an otherwise idle machine: `python benchmarks/overhead.py [--pairs 20]`. The three ways
+take turns within one process, so that slow phases of the machine meet them alike: straight to the
+engine's socket, through the service's socket, and through a Jupyter server on loopback.
 """
 
 import argparse
 import asyncio
 import json
 import random
+import secrets
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import httpx
+from door import jupyter_server
 
 from hyperllama_nb import Client
 from hyperllama_nb.engines.openai import Wire, sampling
 from hyperllama_nb.models.store import Store
+from hyperllama_nb.runtime import socket_path
 from hyperllama_nb.service.prompt import Prompter
 
 RESAMPLES = 10_000
+
+WAYS = ("engine", "service", "door")
 
 
 @dataclass
@@ -32,19 +42,25 @@ class Run:
     rate: float
 
 
-def through_service(client: Client, model: str, prompt: str, options: dict[str, object]) -> Run:
+def through_http(http: httpx.Client, model: str, prompt: str, options: dict[str, Any]) -> Run:
+    body = {"model": model, "prompt": prompt, "options": options}
     started = time.perf_counter()
     first = last = started
-    stream = client.generate(model, prompt, stream=True, options=options)
     count = 0
-    for chunk in stream:
-        if chunk.response:
-            last = time.perf_counter()
-            if not count:
-                first = last
-            count += 1
-    tokens = stream.response.usage.output_tokens
-    return Run(first - started, (tokens - 1) / (last - first))
+    final: dict[str, Any] = {}
+    rest = b""
+    with http.stream("POST", "/api/generate", json=body) as answer:
+        answer.raise_for_status()
+        for data in answer.iter_raw():
+            *lines, rest = (rest + data).split(b"\n")
+            for line in lines:
+                final = json.loads(line)
+                if final["response"]:
+                    last = time.perf_counter()
+                    if not count:
+                        first = last
+                    count += 1
+    return Run(first - started, (final["eval_count"] - 1) / (last - first))
 
 
 def at_engine(socket: Path, model: str, ids: Sequence[int], params: dict[str, object]) -> Run:
@@ -123,39 +139,67 @@ def main() -> None:
 
     client = Client()
     client.load(args.model)
-    [engine] = [e for e in client.status()["engines"] if e["model"] == args.model]
-    manifest = Store().get(args.model)
-    prompter = Prompter(Store().view(manifest), manifest)
-    options: dict[str, object] = {"temperature": 0, "num_predict": args.tokens}
-    params = {**sampling({"temperature": 0.0}), "max_tokens": args.tokens}
-    prompts = [f"Write a long story about the number {n}." for n in range(args.pairs + 1)]
-
-    pairs: list[tuple[Run, Run]] = []
-    for number, prompt in enumerate(prompts):
-        ids = prompter.fit_prompt(prompt, 4096).ids
-        # Who goes first alternates too: the second of a pair finds the prompt in the prefix cache.
-        sides = [
-            lambda ids=ids: at_engine(Path(engine["socket"]), args.model, ids, params),
-            lambda prompt=prompt: through_service(client, args.model, prompt, options),
-        ]
-        order = (0, 1) if number % 2 else (1, 0)
-        runs = {side: sides[side]() for side in order}
-        if number:  # the first pair warms up
-            pairs.append((runs[0], runs[1]))
-
-    print(f"{args.pairs} alternating pairs of {args.tokens} tokens, median [95 % interval]")
-    print(f"engine, tokens/s                    {interval([raw.rate for raw, _ in pairs])}")
-    print(f"service, tokens/s                   {interval([our.rate for _, our in pairs])}")
-    print(f"ratio service / engine, tokens/s    {interval([o.rate / r.rate for r, o in pairs])}")
-    added = [(our.first - raw.first) * 1e3 for raw, our in pairs]
-    print(f"engine, time to first token, ms     {interval([r.first * 1e3 for r, _ in pairs])}")
-    print(f"added time to first token, ms       {interval(added)}")
+    token = secrets.token_hex(16)
+    with (
+        tempfile.TemporaryDirectory() as place,
+        jupyter_server(Path(place), token) as url,
+        httpx.Client(
+            transport=httpx.HTTPTransport(uds=str(socket_path())), base_url="http://service"
+        ) as service,
+        httpx.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}) as door,
+    ):
+        service.timeout = door.timeout = httpx.Timeout(120)
+        turns = compare(client, service, door, args.model, args.pairs, args.tokens)
+    report(turns, args.tokens)
     imports, attaches = attach_cost(args.pairs)
     print(f"attach of a second client, ms       {interval(attaches)}")
     print(f"  and its imports before, ms        {interval(imports)}")
     times, sizes = load_ext_cost(args.pairs)
     print(f"%load_ext, ms                       {interval(times)}")
     print(f"%load_ext, MB                       {interval(sizes)}")
+
+
+def compare(
+    client: Client, service: httpx.Client, door: httpx.Client, model: str, rounds: int, tokens: int
+) -> list[dict[str, Run]]:
+    """Return the runs of each round, one a way; a round before them warms up."""
+    [engine] = [e for e in client.status()["engines"] if e["model"] == model]
+    manifest = Store().get(model)
+    prompter = Prompter(Store().view(manifest), manifest)
+    options: dict[str, Any] = {"temperature": 0, "num_predict": tokens}
+    params = {**sampling({"temperature": 0.0}), "max_tokens": tokens}
+    socket = Path(engine["socket"])
+    turns: list[dict[str, Run]] = []
+    for number in range(rounds + 1):
+        prompt = f"Write a long story about the number {number}."
+        ids = prompter.fit_prompt(prompt, 4096).ids
+        # Who is first finds no prefix in the cache, so the order goes round.
+        order = [WAYS[(number + turn) % len(WAYS)] for turn in range(len(WAYS))]
+        runs: dict[str, Run] = {}
+        for way in order:
+            if way == "engine":
+                runs[way] = at_engine(socket, model, ids, params)
+            else:
+                runs[way] = through_http(
+                    service if way == "service" else door, model, prompt, options
+                )
+        if number:
+            turns.append(runs)
+    return turns
+
+
+def report(turns: list[dict[str, Run]], tokens: int) -> None:
+    print(f"{len(turns)} rounds of {tokens} tokens, median [95 % interval]")
+    for way in WAYS:
+        print(f"{way + ', tokens/s':<36}{interval([runs[way].rate for runs in turns])}")
+    for way in WAYS[1:]:
+        ratios = [runs[way].rate / runs["engine"].rate for runs in turns]
+        print(f"{f'ratio {way} / engine, tokens/s':<36}{interval(ratios)}")
+    firsts = [runs["engine"].first * 1e3 for runs in turns]
+    print(f"{'engine, time to first token, ms':<36}{interval(firsts)}")
+    for way in WAYS[1:]:
+        added = [(runs[way].first - runs["engine"].first) * 1e3 for runs in turns]
+        print(f"{f'added by the {way}, ms':<36}{interval(added)}")
 
 
 if __name__ == "__main__":

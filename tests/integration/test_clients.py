@@ -1,57 +1,27 @@
 """Real clients through a real Jupyter server, on real engines."""
 
-import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
+from benchmarks.door import jupyter_server
 from hyperllama_nb import Client
 
 ROOT = Path(__file__).parents[2]
 TOKEN = "a-jupyter-token"
-PATIENCE = 120.0
 
 
 @pytest.fixture(scope="module")
 def door(client: Client, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Return the URL of the door in a Jupyter server that was started as a user starts it."""
+    """Return the URL of the door."""
     del client
-    place = tmp_path_factory.mktemp("jupyter")
-    env = {**os.environ, "JUPYTER_RUNTIME_DIR": str(place / "runtime")}
-    with (place / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "jupyter", "server", "--no-browser", "--allow-root"),
-                *("--port=0", f"--IdentityProvider.token={TOKEN}"),
-                f"--ServerApp.root_dir={place}",
-            ],
-            env=env,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
-        try:
-            yield f"{_url(place, process)}hyperllama"
-        finally:
-            process.terminate()
-            process.wait(timeout=30)
-
-
-def _url(place: Path, process: "subprocess.Popen[bytes]") -> str:
-    """Wait for the file in which the server says where it listens."""
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        assert process.poll() is None, (place / "log").read_text("utf-8")
-        for path in (place / "runtime").glob("jpserver-*.json"):
-            found = json.loads(path.read_text("utf-8") or "{}")
-            if found.get("url"):
-                return str(found["url"])
-        time.sleep(0.1)
-    raise AssertionError((place / "log").read_text("utf-8"))
+    with jupyter_server(tmp_path_factory.mktemp("jupyter"), TOKEN) as url:
+        yield url
 
 
 def test_every_client_with_a_key(door: str, clients_python: Path) -> None:
@@ -89,8 +59,6 @@ def test_every_client_with_a_key(door: str, clients_python: Path) -> None:
 
 
 def test_a_jupyter_token_opens_the_door_too(door: str) -> None:
-    import httpx
-
     bearer = {"Authorization": f"Bearer {TOKEN}"}
     assert httpx.get(f"{door}/api/tags", headers=bearer).json()["models"]
     refused = httpx.get(f"{door}/api/tags")

@@ -1,0 +1,52 @@
+"""A Jupyter server that is started as a user starts it, for measurements and tests of its door."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+PATIENCE = 120.0
+"""Seconds that the server may take to start: its first import on a cold disk is slow."""
+
+
+@contextmanager
+def jupyter_server(place: Path, token: str) -> Iterator[str]:
+    """Run a server on a free port for the duration of the block; gives the URL of the door.
+
+    `place` is an empty directory for its files. Raises RuntimeError with its log if it ends.
+    """
+    runtime = place / "runtime"
+    env = {**os.environ, "JUPYTER_RUNTIME_DIR": str(runtime)}
+    log = place / "log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "jupyter", "server", "--no-browser", "--allow-root"),
+                *("--port=0", f"--IdentityProvider.token={token}"),
+                f"--ServerApp.root_dir={place}",
+            ],
+            env=env,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            yield f"{_url(runtime, process, log)}hyperllama"
+        finally:
+            process.terminate()
+            process.wait(timeout=30)
+
+
+def _url(runtime: Path, process: "subprocess.Popen[bytes]", log: Path) -> str:
+    """Wait for the file in which the server says where it listens."""
+    deadline = time.monotonic() + PATIENCE
+    while process.poll() is None and time.monotonic() < deadline:
+        for path in runtime.glob("jpserver-*.json"):
+            found = json.loads(path.read_text("utf-8") or "{}")
+            if found.get("url"):
+                return str(found["url"])
+        time.sleep(0.1)
+    raise RuntimeError(f"The Jupyter server did not start:\n{log.read_text('utf-8')}")
