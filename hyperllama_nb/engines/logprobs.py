@@ -6,11 +6,11 @@ from typing import Any
 from hyperllama_nb.engines.events import TokenLogprob
 
 
-def read(found: Any) -> tuple[TokenLogprob, ...]:
-    """Return the tokens of a choice's `logprobs`; none for the empty skeleton of MAX.
+def read(found: Any, text: str = "") -> tuple[TokenLogprob, ...]:
+    """Return the tokens of a choice's `logprobs`, whose text is `text`; none for a skeleton.
 
-    MAX sends OpenAI's form for completions (lists side by side), llama.cpp that for chats (a list
-    of objects). Alternatives are sorted, the likeliest first.
+    MAX sends OpenAI's form for completions (lists side by side) and leaves `tokens` out of it,
+    llama.cpp that for chats (a list of objects). Alternatives are sorted, the likeliest first.
     """
     if not isinstance(found, Mapping):
         return ()
@@ -23,8 +23,17 @@ def read(found: Any) -> tuple[TokenLogprob, ...]:
             )
             for item in found["content"]
         )
-    tokens, values = found.get("tokens") or [], found.get("token_logprobs") or []
-    tops = found.get("top_logprobs") or [{}] * len(tokens)
+    values = found.get("token_logprobs") or []
+    tops = found.get("top_logprobs") or [{}] * len(values)
+    tokens = found.get("tokens")
+    if not tokens and len(values) == 1:
+        tokens = [text]
+    elif not tokens:
+        # The token is always among the alternatives, with the same value.
+        tokens = [
+            next((token for token, other in (top or {}).items() if other == value), "")
+            for value, top in zip(values, tops, strict=False)
+        ]
     return tuple(
         TokenLogprob(token, value, _sorted(top or {}))
         for token, value, top in zip(tokens, values, tops, strict=False)

@@ -231,7 +231,8 @@ def _note(frame: dict[str, Any], last: Event) -> Event | None:
     reason = choice.get("finish_reason")
     if reason:
         last.reason = _REASONS.get(reason, "stop")
-    return Event(choice.get("text") or "", logprobs=logprobs.read(choice.get("logprobs")))
+    text = choice.get("text") or ""
+    return Event(text, logprobs=logprobs.read(choice.get("logprobs"), text))
 
 
 def _finished(last: Event) -> Event:
