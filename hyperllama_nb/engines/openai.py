@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hyperllama_nb.engines import logprobs
+from hyperllama_nb.engines.base import Task
+from hyperllama_nb.engines.embeddings import PROBE, embed
 from hyperllama_nb.engines.events import Event
 from hyperllama_nb.engines.http import Body, Head, read_head
 from hyperllama_nb.engines.sampling import sampling
@@ -83,11 +85,24 @@ class Wire:
                 raise EngineDiedError(f"The engine broke off in the middle of it. {_RESTART}")
             yield _finished(last)
 
-    async def ready(self, model: str) -> None:
-        """Complete one token for real: the only proof that the model answers.
+    async def ask(self, path: str, body: bytes) -> dict[str, Any]:
+        """Return the object with which the engine answers a request as a whole.
 
         Raises what `stream` raises.
         """
+        async with self._request("POST", path, body) as (reader, head):
+            if head.status != 200:
+                raise await self._refusal(reader, head)
+            return _parse(await _whole(reader, head, strict=True))
+
+    async def ready(self, model: str, task: Task = "generate") -> None:
+        """Complete one token, or embed one, for real: the only proof that the model answers.
+
+        Raises what `stream` raises.
+        """
+        if task == "embed":
+            await embed(self, model, [PROBE])
+            return
         params = {"model": model, "max_tokens": 1, "temperature": 0}
         async with contextlib.aclosing(self.stream([0], params)) as events:
             async for _ in events:
@@ -192,8 +207,11 @@ def _lines(body: Body, data: bytes) -> list[bytes]:
         raise EngineError(f"The engine's answer is not HTTP: {error}. {_RESTART}") from error
 
 
-async def _whole(reader: asyncio.StreamReader, head: Head) -> bytes:
-    """Return the whole body of an answer, or as much of it as arrives."""
+async def _whole(reader: asyncio.StreamReader, head: Head, *, strict: bool = False) -> bytes:
+    """Return the whole body of an answer, or as much of it as arrives.
+
+    `strict` raises EngineDiedError where that is not all of it.
+    """
     body = Body(head)
     lines: list[bytes] = []
     while not body.done:
@@ -201,6 +219,8 @@ async def _whole(reader: asyncio.StreamReader, head: Head) -> bytes:
         lines += _lines(body, data)
         if not data:
             break
+    if strict and not body.done:
+        raise EngineDiedError(f"The engine broke off in the middle of it. {_RESTART}")
     return b"\n".join([*lines, body.rest])
 
 

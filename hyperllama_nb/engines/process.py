@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from hyperllama_nb.engines import guard
-from hyperllama_nb.engines.base import Backend, Launch, Phase
+from hyperllama_nb.engines.base import Backend, Launch, Phase, Task
 from hyperllama_nb.engines.group import kill_group, loopback_port, memory_of
 from hyperllama_nb.engines.log import LogReader, tail
 from hyperllama_nb.engines.openai import Wire
@@ -37,6 +37,9 @@ DEATH_NOTICE = 3.0
 
 EVIDENCE = 200
 """Lines of the log that are searched for the cause of an engine's end."""
+
+_PROOF = {"generate": "complete one token", "embed": "embed one token"}
+"""What an engine must do to be ready."""
 
 LAST_WORDS = 8
 """Lines of the log in the error of an engine that does not get ready."""
@@ -147,8 +150,10 @@ class EngineProcess:
             self._exited.set()
             first.set()
 
-    async def wait_ready(self, model: str, deadline: float | None = None) -> Wire:
-        """Wait until the engine completes a token for `model`, for at most `deadline` seconds.
+    async def wait_ready(
+        self, model: str, deadline: float | None = None, task: Task = "generate"
+    ) -> Wire:
+        """Wait until the engine does its task for `model`, for at most `deadline` seconds.
 
         Raises EngineStartError, with the cause and the last lines of the log, if it ends, cannot
         answer, or takes too long.
@@ -156,7 +161,7 @@ class EngineProcess:
         assert self._backend is not None, "start comes first"
         try:
             async with asyncio.timeout(deadline):
-                return await self._until_ready(model)
+                return await self._until_ready(model, task)
         except TimeoutError:
             words = "\n".join(self.log_tail(LAST_WORDS))
             raise EngineStartError(
@@ -164,7 +169,7 @@ class EngineProcess:
                 f"OLLAMA_LOAD_TIMEOUT if it needs longer. Its last words:\n{words}"
             ) from None
 
-    async def _until_ready(self, model: str) -> Wire:
+    async def _until_ready(self, model: str, task: Task) -> Wire:
         reader = LogReader(self.log)
         last: Phase | None = None
         late: float | None = None
@@ -183,17 +188,17 @@ class EngineProcess:
                 port = await asyncio.to_thread(loopback_port, self.pid)
                 if port is not None:
                     wire, self.tcp = Wire(("127.0.0.1", port), self._is_dying), True
-            if wire is not None and await self._answers(wire, model):
+            if wire is not None and await self._answers(wire, model, task):
                 return wire
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._exited.wait(), POLL)
         raise EngineStartError(f"The engine for {model} did not start: {self._obituary()}")
 
-    async def _answers(self, wire: Wire, model: str) -> bool:
-        """Tell whether a real completion works; ends early if the engine's process does."""
+    async def _answers(self, wire: Wire, model: str, task: Task) -> bool:
+        """Tell whether a real request works; ends early if the engine's process does."""
         if await wire.loading():
             return False
-        probe = asyncio.create_task(wire.ready(model))
+        probe = asyncio.create_task(wire.ready(model, task))
         exited = asyncio.create_task(self._exited.wait())
         try:
             await asyncio.wait({probe, exited}, return_when=asyncio.FIRST_COMPLETED)
@@ -204,7 +209,7 @@ class EngineProcess:
             return False
         except HyperLlamaError as error:
             raise EngineStartError(
-                f"The engine for {model} started, and cannot complete one token: {error} "
+                f"The engine for {model} started, and cannot {_PROOF[task]}: {error} "
                 "Its last words:\n" + "\n".join(self.log_tail(LAST_WORDS))
             ) from error
         finally:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from hyperllama_nb.engines.base import Backend, LaunchSpec, Phase
+from hyperllama_nb.engines.embeddings import Vector, embed
 from hyperllama_nb.engines.events import Event
 from hyperllama_nb.engines.openai import Wire
 from hyperllama_nb.engines.process import EngineProcess
@@ -101,7 +102,7 @@ class RunningEngine:
             await self.process.start(launch, self.backend, self._on_phase)
             # Meanwhile, so that the first request does not pay for it.
             await asyncio.to_thread(self.prompter.load)
-            self.wire = await self.process.wait_ready(self.model, deadline or None)
+            self.wire = await self.process.wait_ready(self.model, deadline or None, self.spec.task)
         except asyncio.CancelledError:
             await self.stop()
             raise
@@ -200,6 +201,19 @@ class RunningEngine:
                         # Chunks were counted as they came; the engine's own count settles it.
                         self.output_tokens += event.output_tokens - seen
                     yield event
+        except EngineError as error:
+            raise await self._obituary(error) from error
+
+    async def embed(self, texts: Sequence[Sequence[int]]) -> list[Vector]:
+        """Return a vector for each text, a list of token ids, in one step of the engine's queue.
+
+        Raises what `engines.embeddings.embed` raises, and EngineDiedError as `complete` does.
+        """
+        if self.wire is None or self.state != "ready":
+            raise EngineDiedError(f"The engine for {self.model} is not running. Run it again.")
+        self.prompt_tokens += sum(map(len, texts))
+        try:
+            return await embed(self.wire, self.model, texts)
         except EngineError as error:
             raise await self._obituary(error) from error
 
