@@ -21,15 +21,18 @@ ENVIRONMENT_RELEVANT = (
     "HF_HUB_OFFLINE",
     "HIP_VISIBLE_DEVICES",
     "HYPERLLAMA_CACHE",
+    "HYPERLLAMA_KEYS",
     "HYPERLLAMA_LINGER",
     "HYPERLLAMA_MAX",
     "HYPERLLAMA_MODELS",
+    "HYPERLLAMA_REQUIRE_KEYS",
     "OLLAMA_CONTEXT_LENGTH",
     "OLLAMA_KEEP_ALIVE",
     "OLLAMA_LOAD_TIMEOUT",
     "OLLAMA_MAX_LOADED_MODELS",
     "OLLAMA_MAX_QUEUE",
     "OLLAMA_NUM_PARALLEL",
+    "OLLAMA_ORIGINS",
 )
 """Variables that change what the service does: passed on at its start, compared at each attach."""
 

@@ -168,7 +168,10 @@ def serve(context: "Context", args: Namespace) -> str | None:
     listener = Listener(context.client, args.host, args.port)
     told = f"Listening on http://{listener.address}"
     if not _local(args.host):
-        told += ". Everybody who reaches this address can use and remove models: no key is asked."
+        told += (
+            ". Others can reach this address, so it asks for a key: "
+            f"`{context.prog} key create` makes one"
+        )
     if context.cell:
         listener.keep()
         return f"{told}. `%llm serve --stop` closes it."

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hyperllama_nb.commands import answer, bench, chat, engines, machine, service, store
+from hyperllama_nb.commands import answer, bench, chat, engines, keys, machine, service, store
 from hyperllama_nb.commands.options import Parser, UsageError
 
 if TYPE_CHECKING:
@@ -134,6 +134,13 @@ COMMANDS: dict[str, Command] = {
             service.add_serve_arguments,
             service.serve,
             "serve --port 11434",
+        ),
+        Command(
+            "key",
+            "Make, list and revoke keys, which let programs in from elsewhere.",
+            keys.add_arguments,
+            keys.key,
+            "key create --scope infer --expires 30d",
         ),
         Command(
             "logs",

@@ -2,7 +2,7 @@
 
 import os
 
-from traitlets import Float, Integer, Unicode, default
+from traitlets import Bool, Float, Integer, List, Unicode, default
 from traitlets.config import Configurable
 
 from hyperllama_nb.errors import InvalidOptionError
@@ -40,6 +40,14 @@ class HyperLlamaService(Configurable):
         help="Seconds that a model may take to load (OLLAMA_LOAD_TIMEOUT, default 15m: a first "
         "start compiles the model; 0: no limit)."
     ).tag(config=True)
+    require_keys = Bool(
+        help="Ask for a key on loopback addresses, too (HYPERLLAMA_REQUIRE_KEYS)."
+    ).tag(config=True)
+    origins = List(
+        Unicode(),
+        help="Web pages that may ask over TCP, as https://app.example or http://localhost:* "
+        "(OLLAMA_ORIGINS, separated by commas; none by default).",
+    ).tag(config=True)
 
     @default("models_dir")
     def _default_models_dir(self) -> str:
@@ -76,6 +84,25 @@ class HyperLlamaService(Configurable):
     @default("load_timeout")
     def _default_load_timeout(self) -> float:
         return _seconds("OLLAMA_LOAD_TIMEOUT", 900.0)
+
+    @default("require_keys")
+    def _default_require_keys(self) -> bool:
+        return _yes("HYPERLLAMA_REQUIRE_KEYS")
+
+    @default("origins")
+    def _default_origins(self) -> list[str]:
+        named = os.environ.get("OLLAMA_ORIGINS", "").split(",")
+        return [name.strip() for name in named if name.strip()]
+
+
+def _yes(variable: str) -> bool:
+    """Return a yes or no from the environment; not set is no."""
+    text = os.environ.get(variable, "").strip().lower()
+    if text in {"1", "true", "yes", "on"}:
+        return True
+    if text in {"", "0", "false", "no", "off"}:
+        return False
+    raise InvalidOptionError(f"{variable}={text!r} is neither yes (1) nor no (0).")
 
 
 def _seconds(variable: str, fallback: float) -> float:

@@ -18,6 +18,7 @@ from hyperllama_nb.errors import ConflictError, HyperLlamaError, ServiceError
 from hyperllama_nb.runtime import engines_dir, lock_path, socket_path
 from hyperllama_nb.service.app import build_app
 from hyperllama_nb.service.config import HyperLlamaService
+from hyperllama_nb.service.privacy import http_log
 from hyperllama_nb.service.service import Service
 
 log = logging.getLogger(__name__)
@@ -64,6 +65,7 @@ async def run(service: Service, ready: Callable[[], None] = lambda: None) -> Non
         build_app(service),
         handler_cancellation=True,  # a client that goes frees its engine's slot
         access_log=None,
+        logger=http_log(),
         shutdown_timeout=SHUTDOWN,
         max_line_size=MAX_HEADER_BYTES,
         max_field_size=MAX_HEADER_BYTES,

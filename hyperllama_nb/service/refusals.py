@@ -8,6 +8,7 @@ from aiohttp import web
 
 from hyperllama_nb.errors import AuthenticationError, HyperLlamaError
 from hyperllama_nb.service.openai.errors import code_of, envelope, status_of
+from hyperllama_nb.service.privacy import outline
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +61,7 @@ def _message(error: BaseException) -> str:
     """Return what a client reads of an error; an unexpected one keeps its details in the log."""
     if isinstance(error, HyperLlamaError):
         return str(error)
-    log.error("unexpected error", exc_info=error)
+    log.error("unexpected error\n%s", outline(error))
     return (
         f"The service failed unexpectedly ({type(error).__name__}). "
         "`hyperllama logs` has the details."

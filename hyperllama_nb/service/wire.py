@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from aiohttp import web
 
-from hyperllama_nb.access.limits import MAX_BODY_BYTES
+from hyperllama_nb.access.limits import MAX_BODY_BYTES, MAX_NESTING, nested_too_deeply
 from hyperllama_nb.errors import RequestError, TooLargeError
 from hyperllama_nb.service.refusals import error_body, openai_error
 
@@ -48,6 +48,11 @@ class Body:
             ) from None
         if not raw:
             raise RequestError("missing request body")
+        if nested_too_deeply(raw):
+            raise RequestError(
+                f"The request body nests objects and arrays more than {MAX_NESTING} deep. Send it "
+                "flatter."
+            )
         try:
             value, _ = _decode(raw.decode().lstrip())
         except (ValueError, RecursionError) as error:
@@ -196,3 +201,8 @@ async def answer(
         async for line in lines:
             last = line
     return web.json_response(last)
+
+
+def valued(text: str, value: float) -> dict[str, Any]:
+    """Return a token's text and log-probability, as Ollama's and OpenAI's chats have them."""
+    return {"token": text, "logprob": value, "bytes": list(text.encode())}
