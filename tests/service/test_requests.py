@@ -89,20 +89,26 @@ def test_a_wrong_method_is_405(client, method, path):
     assert response.headers["allow"]
 
 
+@pytest.mark.compat("POST /api/push", "pushing a model", "not supported", "501 in words")
+@pytest.mark.compat("POST /api/me", "accounts", "not supported", "501 in words")
+@pytest.mark.compat(
+    "POST /api/experimental/web_search", "web search", "not supported", "501 in words"
+)
 @pytest.mark.parametrize(
     ("method", "path"),
     [
-        ("POST", "/api/create"),
-        ("POST", "/api/embed"),
-        ("POST", "/api/embeddings"),
         ("POST", "/api/push"),
-        ("POST", "/api/blobs/sha256:0"),
+        ("POST", "/api/me"),
+        ("POST", "/api/signout"),
+        ("DELETE", "/api/user/keys/abc"),
+        ("POST", "/api/experimental/web_search"),
+        ("POST", "/api/experimental/web_fetch"),
     ],
 )
 def test_a_route_that_is_known_and_not_answered_is_501(client, method, path):
     response = client.request(method, path, json={"model": "tiny"})
     assert response.status_code == 501
-    assert "not supported yet" in error_of(response)
+    assert f"{method} {path} is not supported" in error_of(response)
     assert response.json()["code"] == "not_supported"
 
 

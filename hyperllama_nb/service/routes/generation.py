@@ -19,7 +19,7 @@ from hyperllama_nb.service.options import Options, parse_keep_alive
 from hyperllama_nb.service.parsing import ToolCall
 from hyperllama_nb.service.routes.ollama import find
 from hyperllama_nb.service.running import Report
-from hyperllama_nb.service.wire import LEASE_HEADER, PROGRESS_HEADER, Body, Lines, now
+from hyperllama_nb.service.wire import LEASE_HEADER, PROGRESS_HEADER, Body, Lines, now, valued
 
 routes = web.RouteTableDef()
 
@@ -99,13 +99,20 @@ def _common(request: web.Request, body: Body, manifest: Manifest) -> dict[str, A
     options = Options.merge(manifest.options, body.raw("options"))
     return {
         "options": options,
+        "backend": options.backend,
         "think": read_think(body.raw("think")),
         "format": structure.read(body.raw("format")),
+        **circumstances(request, body),
+    }
+
+
+def circumstances(request: web.Request, body: Body) -> dict[str, Any]:
+    """Return the fields of an Ask that have nothing to do with what is generated."""
+    return {
         "truncate": body.get("truncate", bool, True),
         "shift": body.get("shift", bool) if body.raw("shift") is not None else None,
         "keep_alive": parse_keep_alive(body.raw("keep_alive")),
         "lease": request.headers.get(LEASE_HEADER),
-        "backend": options.backend,
         "caller": caller(request).id,
     }
 
@@ -181,14 +188,10 @@ def _logprobs(piece: Piece) -> dict[str, Any]:
 
 
 def _logprob(token: TokenLogprob) -> dict[str, Any]:
-    found = _valued(token.token, token.logprob)
+    found = valued(token.token, token.logprob)
     if token.top:
-        found["top_logprobs"] = [_valued(text, value) for text, value in token.top]
+        found["top_logprobs"] = [valued(text, value) for text, value in token.top]
     return found
-
-
-def _valued(text: str, value: float) -> dict[str, Any]:
-    return {"token": text, "logprob": value, "bytes": list(text.encode())}
 
 
 def _alternatives(body: Body) -> int | None:
