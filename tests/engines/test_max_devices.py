@@ -1,6 +1,7 @@
 """What MAX is asked to run where, and what it is not asked because it could not."""
 
 import itertools
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -102,8 +103,8 @@ def test_the_whole_command_and_environment_on_a_cpu(backend, monkeypatch):
     assert launch.argv[1].endswith("launcher.py")
     assert " ".join(launch.argv[2:]) == (
         "/w/s serve --model /m --served-model-name tiny:1b --host 127.0.0.1 --port 0 --devices cpu "
-        "--quantization-encoding float32 --max-length 4096 --max-queue-size 64 --enable-penalties "
-        "--allow-cold-interpreter-cache --max-batch-size 2 --max-batch-input-tokens 256"
+        "--quantization-encoding float32 --max-length 4096 --allow-cold-interpreter-cache "
+        "--max-queue-size 64 --enable-penalties --max-batch-size 2 --max-batch-input-tokens 256"
     )
     env = launch.env
     assert env["MODULAR_CACHE_DIR"] == "/c/max-26.7.0"
@@ -111,6 +112,53 @@ def test_the_whole_command_and_environment_on_a_cpu(backend, monkeypatch):
     assert env["HF_HUB_OFFLINE"] == env["MAX_SERVE_DUMMY_MODEL"] == "1"
     assert env["MODULAR_TELEMETRY_ENABLED"] == "0"
     assert not {"PYTHONPATH", "HF_TOKEN", "MAX_SERVE_PORT"} & set(env)
+
+
+EMBEDDER = replace(MANIFEST, architecture="BertModel", quantization="F32", context_length=512)
+
+
+def test_embeddings_are_a_task_of_their_own(backend):
+    embed = spec(manifest=EMBEDDER, task="embed", context=512)
+    argv = " ".join(backend.command(embed).argv)
+    assert "--task embeddings_generation --max-batch-size 8" in argv
+    assert "--max-length 512" in argv
+    assert "penalties" not in argv
+    assert "queue" not in argv  # it would count texts, not requests
+    assert backend.capabilities(embed) == {"embeddings", "token_ids", "metrics"}
+
+
+def test_weights_that_max_does_not_convert_run_as_they_are(backend):
+    embed = spec(manifest=replace(EMBEDDER, encoding="bfloat16"), task="embed", context=512)
+    argv = backend.command(replace(embed, placement=Placement("gpu", "cuda", (0,)))).argv
+    assert argv[argv.index("--quantization-encoding") + 1] == "float32"
+    half = replace(EMBEDDER, quantization="BF16", encoding="float32")
+    with pytest.raises(CannotRunError, match="bfloat16"):
+        backend.check(replace(embed, manifest=half), machine())
+
+
+@pytest.mark.parametrize(
+    ("modes", "words"),
+    [
+        ({"pooling_mode_mean_tokens": True, "pooling_mode_cls_token": False}, None),
+        ({"pooling_mode_cls_token": True}, "pooling_mode_cls_token"),
+        ([], None),
+    ],
+)
+def test_embeddings_that_are_no_mean_are_refused(backend, tmp_path, modes, words):
+    (tmp_path / "1_Pooling").mkdir()
+    (tmp_path / "1_Pooling" / "config.json").write_text(json.dumps(modes))
+    embed = spec(manifest=EMBEDDER, task="embed", context=512, directory=tmp_path)
+    if words is None:
+        backend.check(embed, machine())
+    else:
+        with pytest.raises(CannotRunError, match=words):
+            backend.check(embed, machine())
+
+
+def test_an_architecture_that_max_does_not_embed_with_is_refused(backend):
+    other = replace(EMBEDDER, architecture="NomicBertModel")
+    with pytest.raises(CannotRunError, match="BertModel and MPNetForMaskedLM"):
+        backend.check(spec(manifest=other, task="embed", context=512), machine())
 
 
 def test_a_private_directory_with_too_long_a_path_is_refused(backend):

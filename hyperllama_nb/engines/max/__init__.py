@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 CPU_BATCH = 4
 """Requests at once on a CPU, where MAX's own default is one after the other."""
 
+CPU_TEXTS, GPU_TEXTS = 8, 64
+"""Texts that are embedded in one step on a CPU or a GPU, where MAX's own default is one."""
+
 CPU_CHUNK = 256
 """Prompt tokens per step on a CPU: a cancelled long prompt frees the engine after one step."""
 
@@ -90,6 +93,8 @@ class MaxBackend:
 
     def capabilities(self, spec: LaunchSpec) -> frozenset[str]:
         """Return what MAX does with this launch; it can constrain output to a grammar on GPUs."""
+        if spec.task == "embed":
+            return frozenset({"embeddings", "token_ids", "metrics"})
         always = {"penalties", "token_ids", "seed", "stop", "metrics"}
         return frozenset(always | ({"logprobs"} if spec.placement.device == "cpu" else set()))
 
@@ -128,14 +133,9 @@ class MaxBackend:
             *("--devices", _devices(chosen)),
             *("--quantization-encoding", devices.encoding(spec.manifest, chosen)),
             *("--max-length", str(spec.context)),
-            *("--max-queue-size", str(spec.max_queue)),
-            *("--enable-penalties", "--allow-cold-interpreter-cache"),
+            "--allow-cold-interpreter-cache",
+            *_for_task(spec, spec.batch or self.batch(spec)),
         ]
-        batch = spec.batch or self.batch(spec)
-        if batch is not None:
-            argv += ["--max-batch-size", str(batch)]
-        if chosen.device == "cpu":
-            argv += ["--max-batch-input-tokens", str(CPU_CHUNK)]
         weights = _gguf(spec.directory)
         if weights is not None:
             argv += ["--weight-path", str(weights)]
@@ -162,6 +162,21 @@ class MaxBackend:
     def explain(self, log_tail: Sequence[str], returncode: int | None) -> str:
         """Return why MAX ended, the next step, and its last words."""
         return failures.explain(log_tail, returncode)
+
+
+def _for_task(spec: LaunchSpec, batch: int | None) -> list[str]:
+    """Return the options that depend on what the engine is for; `batch` is in requests."""
+    on_cpu = spec.placement.device == "cpu"
+    if spec.task == "embed":
+        # A request has several texts, and MAX queues each for itself. Its queue is ours to bound.
+        texts = CPU_TEXTS if on_cpu else GPU_TEXTS
+        return ["--task", "embeddings_generation", "--max-batch-size", str(texts)]
+    options = ["--max-queue-size", str(spec.max_queue), "--enable-penalties"]
+    if batch is not None:
+        options += ["--max-batch-size", str(batch)]
+    if on_cpu:
+        options += ["--max-batch-input-tokens", str(CPU_CHUNK)]
+    return options
 
 
 def _devices(placement: Placement) -> str:

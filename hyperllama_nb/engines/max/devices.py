@@ -1,5 +1,6 @@
 """What MAX can run where: encodings, architectures, memory, and the choice of devices."""
 
+import json
 from typing import TYPE_CHECKING
 
 from hyperllama_nb.engines.base import LaunchSpec, Placement
@@ -32,7 +33,10 @@ CPU_ARCHITECTURES = {
 """Architecture → encodings that MAX 26.7 has for it on a CPU."""
 
 WITHOUT_CAST = frozenset({"BertModel", "Lfm2ForCausalLM", "MPNetForMaskedLM"})
-"""Architectures whose weights MAX does not convert from bfloat16 to float32."""
+"""Architectures whose weights MAX does not convert between bfloat16 and float32."""
+
+EMBEDDERS = frozenset({"BertModel", "MPNetForMaskedLM"})
+"""Architectures that make embeddings: the mean over a text's tokens, and nothing else."""
 
 GPU_ENCODINGS = frozenset({"float32", "bfloat16", "float16", "float8_e4m3fn", "gptq"})
 """Encodings that run on a GPU; the 4-bit and 6-bit ones of GGUF run on CPUs only."""
@@ -52,6 +56,8 @@ def encoding(manifest: "Manifest", placement: Placement) -> str:
     Raises CannotRunError for weights that the device cannot compute with.
     """
     name, found = _display(manifest), manifest.encoding
+    if manifest.architecture in WITHOUT_CAST:
+        found = {"F32": "float32", "BF16": "bfloat16"}.get(manifest.quantization, found)
     if placement.device == "gpu":
         if found not in GPU_ENCODINGS:
             raise CannotRunError(
@@ -107,6 +113,8 @@ def check(spec: LaunchSpec, hardware: "Hardware") -> None:
     """Raise CannotRunError or NotEnoughMemoryError, in words, if the model cannot run there."""
     manifest, name = spec.manifest, _display(spec.manifest)
     found = encoding(manifest, spec.placement)
+    if spec.task == "embed":
+        _check_embedder(spec)
     if spec.placement.device == "cpu":
         known = CPU_ARCHITECTURES.get(manifest.architecture)
         if known is None:
@@ -126,6 +134,28 @@ def check(spec: LaunchSpec, hardware: "Hardware") -> None:
             "for. Lower num_ctx (OLLAMA_CONTEXT_LENGTH)."
         )
     _check_memory(spec, hardware)
+
+
+def _check_embedder(spec: LaunchSpec) -> None:
+    """Raise CannotRunError for embeddings that MAX does not make, or would make wrongly."""
+    name, architecture = _display(spec.manifest), spec.manifest.architecture
+    if architecture not in EMBEDDERS:
+        raise CannotRunError(
+            f"{name} is a {architecture}, and MAX makes embeddings with "
+            f"{' and '.join(sorted(EMBEDDERS))}. Choose a model of these, as all-minilm."
+        )
+    for path in sorted(spec.directory.glob("*_Pooling/config.json")):
+        try:
+            modes = json.loads(path.read_text("utf-8"))
+            used = {key for key, on in modes.items() if key.startswith("pooling_mode") and on}
+        except (OSError, ValueError, AttributeError):
+            continue  # models without a word about it take the mean
+        if used - {"pooling_mode_mean_tokens"}:
+            raise CannotRunError(
+                f"{name} takes its embeddings by {', '.join(sorted(used))}, and MAX takes the mean "
+                "of a text's tokens, which would be another vector. Choose a model that takes the "
+                "mean, as all-minilm."
+            )
 
 
 def _check_memory(spec: LaunchSpec, hardware: "Hardware") -> None:
