@@ -13,6 +13,9 @@ Report = Callable[[int], Awaitable[None]]
 
 Turn = asyncio.Future[None]
 
+BUSY = "server busy, please try again.  maximum pending requests exceeded"
+"""Ollama's own text, with its two spaces: clients match on it."""
+
 
 class Admission:
     """Let `slots` requests through at a time; `limit` others may wait.
@@ -58,29 +61,38 @@ class Admission:
 
     async def _wait(self, report: Report | None, caller: str) -> None:
         if self.queued >= self.limit:
-            # Ollama's own text, with its two spaces: clients match on it.
-            raise BusyError("server busy, please try again.  maximum pending requests exceeded")
+            raise BusyError(BUSY)
         turn: Turn = asyncio.get_running_loop().create_future()
         self._queues.setdefault(caller, OrderedDict())[turn] = None
         self.queued += 1
         try:
-            while not turn.done():
-                if report is None:
-                    await turn
-                    break
-                moved = asyncio.ensure_future(self._moved.wait())
-                try:
-                    await report(self.place(caller, turn))
-                    either: set[asyncio.Future[Any]] = {turn, moved}
-                    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-                finally:
-                    moved.cancel()
+            if report is None:
+                # Not `await turn`: that would cancel the turn with the waiting task, and whoever
+                # releases a slot before the task has noticed would give it to nobody.
+                await asyncio.wait({turn})
+            else:
+                await self._told(report, caller, turn)
         except BaseException:
-            if turn.done() and not turn.cancelled():
+            if turn.done():
                 self._release()
             else:
                 self._leave(caller, turn)
             raise
+
+    async def _told(self, report: Report, caller: str, turn: Turn) -> None:
+        """Wait for the turn, telling its place at each change."""
+        last = 0
+        while not turn.done():
+            moved = asyncio.ensure_future(self._moved.wait())
+            try:
+                place = self.place(caller, turn)
+                if place != last:
+                    last = place
+                    await report(place)
+                either: set[asyncio.Future[Any]] = {turn, moved}
+                await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                moved.cancel()
 
     def _leave(self, caller: str, turn: Turn) -> None:
         """Take a waiting turn out of the queue."""

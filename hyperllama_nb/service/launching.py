@@ -80,7 +80,8 @@ async def plan(
         manifest=manifest,
         directory=store.view(manifest),
         placement=backend.place(manifest, await asyncio.to_thread(detect)),
-        context=context_rung(context or settings.context_length, manifest.context_length),
+        # Never below the usual length: a later request without num_ctx would relaunch it.
+        context=context_rung(max(context or 0, settings.context_length), manifest.context_length),
         batch=settings.num_parallel or None,
         max_queue=settings.max_queue,
         # llama.cpp takes a path for a host only with this ending.
@@ -94,14 +95,19 @@ async def plan(
 
 
 async def fit_batch(engine: RunningEngine) -> None:
-    """Halve the batch until weights and KV cache fit, or raise NotEnoughMemoryError."""
+    """Halve the batch until weights and KV cache fit.
+
+    Raises NotEnoughMemoryError, with the batch as it was, if they do not fit at all.
+    """
     hardware: Hardware = await asyncio.to_thread(detect)
+    planned = engine.spec.batch
     while True:
         try:
             engine.backend.check(engine.spec, hardware)
         except NotEnoughMemoryError:
             batch = engine.spec.batch or 1
             if batch == 1:
+                engine.resize(planned)
                 raise
             engine.resize(batch // 2)
         else:

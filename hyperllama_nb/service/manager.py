@@ -1,7 +1,6 @@
 """Which engines run: loading, sharing, keeping alive, evicting and restarting them."""
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator
@@ -11,16 +10,17 @@ from hyperllama_nb.engines.base import Backend
 from hyperllama_nb.errors import (
     EngineStartError,
     HyperLlamaError,
-    NotEnoughMemoryError,
     ServiceError,
 )
 from hyperllama_nb.models.manifest import Manifest
 from hyperllama_nb.models.store import Store
 from hyperllama_nb.service.config import HyperLlamaService
 from hyperllama_nb.service.deaths import Deaths
-from hyperllama_nb.service.launching import UNKNOWN_BATCH, choose, fit_batch
+from hyperllama_nb.service.desks import Desk, Desks, telling
+from hyperllama_nb.service.launching import UNKNOWN_BATCH, choose
 from hyperllama_nb.service.leases import Lease
-from hyperllama_nb.service.running import Report, RunningEngine
+from hyperllama_nb.service.room import Changes, Room
+from hyperllama_nb.service.running import PROGRESS_INTERVAL, Report, RunningEngine
 
 log = logging.getLogger(__name__)
 
@@ -36,11 +36,11 @@ class Manager:
         self.settings = settings
         self.engines: dict[str, RunningEngine] = {}
         self.leases: dict[str, Lease] = {}
-        self._locks: dict[str, asyncio.Lock] = {}
-        self._loads = asyncio.Lock()
-        self._changed = asyncio.Event()
+        self.desks = Desks()
+        self._changes = Changes()
+        self._room = Room(self.engines, settings.max_loaded_models, self._changes, self._remove)
         self._deaths = Deaths()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._watches: set[asyncio.Task[None]] = set()
         self._reaper: asyncio.Task[None] | None = None
         self._closed = False
 
@@ -51,29 +51,21 @@ class Manager:
     async def close(self) -> None:
         """Stop every engine; returns when no process of theirs is left."""
         self._closed = True
-        tasks = [*self._tasks, *([self._reaper] if self._reaper else [])]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.gather(
-            *(engine.stop() for engine in self.engines.values()), return_exceptions=True
-        )
-        self.engines.clear()
+        if self._reaper is not None:
+            self._reaper.cancel()
+            await asyncio.wait({self._reaper})
+        await asyncio.gather(*map(self._remove, self.engines.values()), return_exceptions=True)
+        await asyncio.gather(*self._watches)
 
     @property
     def busy(self) -> bool:
-        """Tell whether a request uses an engine."""
-        return any(engine.users for engine in self.engines.values())
+        """Tell whether a request uses an engine or waits for one."""
+        return bool(self.desks)
 
     async def quiet(self) -> None:
         """Wait until no request uses an engine."""
         while self.busy:
-            await self._changed.wait()
-
-    def notify(self) -> None:
-        """Wake those who wait for an engine to become idle, and the expiry."""
-        self._changed.set()
-        self._changed = asyncio.Event()
+            await self._changes.wait()
 
     # -- using ---------------------------------------------------------------------------------
 
@@ -94,45 +86,98 @@ class Manager:
         (seconds) stays with the engine; 0 also ends the caller's lease. `report` gets the load's
         progress.
         """
-        engine = await self._claim(manifest, context, backend)
-        holder = self.leases.get(lease or "")
-        if holder is not None and keep_alive != 0:
-            engine.leases.add(holder.id)
-            holder.models.add(engine.model)
-        if keep_alive is not None:
-            engine.keep_alive = keep_alive
+        key = manifest.name.key
         try:
-            await engine.wait_loaded(report)
-            yield engine
+            with self.desks.at(key, context, self._most(key)) as desk:
+                engine = await self._claim(desk, manifest, context, backend, report)
+                holder = self.leases.get(lease or "")
+                if holder is not None and keep_alive != 0:
+                    engine.leases.add(holder.id)
+                    holder.models.add(engine.model)
+                if keep_alive is not None:
+                    engine.keep_alive = keep_alive
+                try:
+                    await engine.wait_loaded(report)
+                    yield engine
+                finally:
+                    engine.users -= 1
+                    engine.idle_since = time.monotonic()
+                    if holder is not None and keep_alive == 0:
+                        engine.leases.discard(holder.id)
+                        holder.models.discard(engine.model)
         finally:
-            engine.users -= 1
-            engine.idle_since = time.monotonic()
-            if holder is not None and keep_alive == 0:
-                engine.leases.discard(holder.id)
-                holder.models.discard(engine.model)
-            self.notify()
+            self._changes.notify()
+
+    def _most(self, key: str) -> int:
+        """Return how many requests may be at a model: as many as wait, and those that run."""
+        engine = self.engines.get(key)
+        if engine is not None and engine.state == "ready":
+            return engine.admission.slots + self.settings.max_queue
+        # All of them wait for the load; somebody has to, or it would never be loaded.
+        return max(self.settings.max_queue, 1)
 
     async def _claim(
-        self, manifest: Manifest, context: int | None, backend: str | None
+        self,
+        desk: Desk,
+        manifest: Manifest,
+        context: int | None,
+        backend: str | None,
+        report: Report | None,
     ) -> RunningEngine:
         """Return an engine that is loading or ready, with one user more."""
         key = manifest.name.key
-        async with self._locks.setdefault(key, asyncio.Lock()):
-            engine = self.engines.get(key)
-            if (
-                engine is not None
-                and engine.alive
-                and self._outgrown(engine, manifest, context, backend)
-            ):
-                await self._drained(engine)
-                await self._remove(engine)
-                engine = None
-            if engine is None or not engine.alive:
-                if engine is not None:
-                    await self._bury(engine)
-                engine = await self._launch(key, manifest, context, backend)
+        engine = self.engines.get(key)
+        fits = engine is not None and not self._unfit(engine, manifest, context, backend)
+        if engine is None or not fits or desk.lock.locked():
+            async with self._waiting(manifest, report), desk.lock:
+                engine = await self._fitting(desk, manifest, context, backend)
+                engine.users += 1
+        else:
             engine.users += 1
-            return engine
+        return engine
+
+    async def _fitting(
+        self, desk: Desk, manifest: Manifest, context: int | None, backend: str | None
+    ) -> RunningEngine:
+        """Return an engine that fits the request, replacing one that does not once it is idle."""
+        key = manifest.name.key
+        while True:
+            engine = self.engines.get(key)
+            if engine is None:
+                # For all who wait: each new length would be a compilation of its own.
+                return await self._launch(key, manifest, desk.context, backend)
+            if not engine.alive:
+                await self._bury(engine)
+            elif not self._unfit(engine, manifest, context, backend):
+                return engine
+            elif engine.users:
+                await self._changes.wait()
+            else:
+                await self._remove(engine)
+
+    @asynccontextmanager
+    async def _waiting(self, manifest: Manifest, report: Report | None) -> AsyncIterator[None]:
+        """Tell who waits for an engine to be replaced that it still does."""
+        if report is None:
+            yield
+            return
+        model, started, tell = manifest.name.display, time.monotonic(), report
+
+        async def still() -> None:
+            line = {"status": "loading", "model": model, "phase": "wait"}
+            line["message"] = f"waiting until the requests that use {model} have ended"
+            await tell({**line, "elapsed": round(time.monotonic() - started, 3)})
+
+        async with telling(still, PROGRESS_INTERVAL):
+            yield
+
+    def _unfit(
+        self, engine: RunningEngine, manifest: Manifest, context: int | None, backend: str | None
+    ) -> bool:
+        """Tell whether a request has to wait for another engine than this one."""
+        if not engine.alive or engine is self._room.closing:
+            return True
+        return self._outgrown(engine, manifest, context, backend)
 
     @staticmethod
     def _outgrown(
@@ -157,12 +202,12 @@ class Manager:
 
         Raises EngineDiedError if the model keeps dying.
         """
-        if self._closed:
-            raise ServiceError("The service is stopping. The next call starts a new one.")
+        self._check_open()
         self._deaths.check(manifest.name.display)
         chosen, spec = await choose(
             self.backends, backend, manifest, self.store, self.settings, context
         )
+        self._check_open()
         engine = RunningEngine(manifest, chosen, spec, spec.batch or UNKNOWN_BATCH)
         engine.keep_alive = self.settings.keep_alive
         engine.restarts = self._deaths.count(engine.model)
@@ -172,12 +217,14 @@ class Manager:
         engine.loaded.add_done_callback(lambda task: task.cancelled() or task.exception())
         return engine
 
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ServiceError("The service is stopping. The next call starts a new one.")
+
     async def _load(self, engine: RunningEngine) -> None:
-        """Load one model at a time: only then is it known what memory the others have left."""
+        """Load the engine when it is its turn, and note how it ends."""
         try:
-            async with self._loads:
-                await self._make_room(engine)
-                await engine.load(self.settings.load_timeout)
+            await self._room.load(engine, self.settings.load_timeout)
         except HyperLlamaError as error:
             engine.fail(error)
             raise
@@ -191,41 +238,14 @@ class Manager:
             engine.fail(failure)
             raise failure from error
         finally:
-            self.notify()
-        watch = asyncio.create_task(self._watch(engine))
-        self._tasks.add(watch)
-        watch.add_done_callback(self._tasks.discard)
+            self._changes.notify()
+        watch = asyncio.create_task(self._watch(engine), name=f"watch {engine.model}")
+        self._watches.add(watch)
+        watch.add_done_callback(self._watches.discard)
 
     async def _watch(self, engine: RunningEngine) -> None:
         await engine.watch()
-        self.notify()
-
-    # -- memory --------------------------------------------------------------------------------
-
-    async def _make_room(self, engine: RunningEngine) -> None:
-        """Shrink the batch, then unload the idle, until the engine fits; wait for those in use."""
-        limit = self.settings.max_loaded_models
-        while True:
-            others = [e for e in self.engines.values() if e is not engine and e.alive]
-            try:
-                if limit and len(others) >= limit:
-                    raise NotEnoughMemoryError(
-                        f"{limit} models are loaded and in use, which is all that "
-                        f"OLLAMA_MAX_LOADED_MODELS allows, so {engine.model} has to wait."
-                    )
-                await fit_batch(engine)
-            except NotEnoughMemoryError:
-                idle = [e for e in others if e.idle]
-                if idle:
-                    victim = min(idle, key=lambda e: (bool(e.leases), e.idle_since))
-                    log.info("unloading %s to make room for %s", victim.model, engine.model)
-                    await self._remove(victim)
-                elif any(e.users for e in others):
-                    await self._changed.wait()
-                else:
-                    raise
-            else:
-                return
+        self._changes.notify()
 
     # -- ending --------------------------------------------------------------------------------
 
@@ -234,60 +254,61 @@ class Manager:
         engine = self.engines.get(key)
         if engine is None:
             return False
-        await self._drained(engine)
+        while engine.users and engine.alive:
+            await self._changes.wait()
         await self._remove(engine)
         return True
 
     def unload_soon(self, key: str) -> None:
-        """Unload a model in the background."""
-        task = asyncio.create_task(self._unload_quietly(key))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _unload_quietly(self, key: str) -> None:
-        await self.unload(key)
-
-    async def _drained(self, engine: RunningEngine) -> None:
-        while engine.users and engine.alive:
-            await self._changed.wait()
+        """Unload a model in the background, as soon as no request uses it."""
+        engine = self.engines.get(key)
+        if engine is None:
+            return
+        engine.keep_alive = 0.0
+        self._drop_leases(engine)
+        if not engine.users:
+            self._end(engine)
+        self._changes.notify()
 
     async def _remove(self, engine: RunningEngine) -> None:
-        """Stop the engine and forget it."""
-        if engine.loaded is not None and not engine.loaded.done():
-            engine.loaded.cancel()
-            with contextlib.suppress(asyncio.CancelledError, HyperLlamaError):
-                await asyncio.shield(engine.loaded)
+        """Stop the engine and forget it; it is stopped even if the caller leaves."""
+        await asyncio.shield(self._end(engine))
+
+    def _end(self, engine: RunningEngine) -> asyncio.Task[None]:
+        """Begin to stop the engine: from now on no request is given it."""
+        if engine.ending is None:
+            engine.leave()
+            self._drop_leases(engine)
+            engine.ending = asyncio.create_task(self._stop(engine), name=f"end {engine.model}")
+        return engine.ending
+
+    async def _stop(self, engine: RunningEngine) -> None:
+        try:
+            if engine.loaded is not None and not engine.loaded.done():
+                engine.loaded.cancel()
+                await asyncio.wait({engine.loaded})
+            await engine.stop()
+        except OSError:
+            log.exception("unloading %s", engine.model)
+        finally:
+            del self.engines[engine.manifest.name.key]
+            self._changes.notify()
+
+    def _drop_leases(self, engine: RunningEngine) -> None:
         for holder in engine.leases:
             self.leases[holder].models.discard(engine.model)
         engine.leases.clear()
-        try:
-            await engine.stop()
-        finally:
-            key = engine.manifest.name.key
-            if self.engines.get(key) is engine:
-                del self.engines[key]
-            self.notify()
 
     async def _reap(self) -> None:
         """Unload each engine when its time has come."""
         while True:
             due = {e: e.expires_in for e in self.engines.values() if e.state == "ready"}
-            late = [e for e, left in due.items() if left is not None and left <= 0]
-            for engine in late:
-                left = engine.expires_in
-                if left is None or left > 0:
-                    continue  # it was used while another one was unloaded
-                log.info("unloading %s: unused for %.0f s", engine.model, engine.keep_alive)
-                try:
-                    await self._remove(engine)
-                except OSError:
-                    log.exception("unloading %s", engine.model)
+            for engine, left in due.items():
+                if left is not None and left <= 0:
+                    log.info("unloading %s: unused for %.0f s", engine.model, engine.keep_alive)
+                    self._end(engine)
             waits = [left for left in due.values() if left is not None and left > 0]
-            changed = asyncio.ensure_future(self._changed.wait())
-            try:
-                await asyncio.wait({changed}, timeout=min(waits) if waits else None)
-            finally:
-                changed.cancel()
+            await self._changes.wait(min(waits, default=None))
 
     # -- leases --------------------------------------------------------------------------------
 
@@ -304,4 +325,4 @@ class Manager:
             if lease.id in engine.leases:
                 engine.leases.discard(lease.id)
                 engine.idle_since = time.monotonic()
-        self.notify()
+        self._changes.notify()

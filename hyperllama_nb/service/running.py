@@ -59,6 +59,7 @@ class RunningEngine:
         self.error: HyperLlamaError | None = None
         self.started = time.monotonic()
         self.loaded: asyncio.Task[None] | None = None
+        self.ending: asyncio.Task[None] | None = None
         self.users = 0
         self.leases: set[str] = set()
         self.keep_alive = 0.0
@@ -68,6 +69,7 @@ class RunningEngine:
         self.output_tokens = 0
         self.restarts = 0
         self.died_at: float | None = None
+        self._launched = False
         self._changed = asyncio.Event()
 
     @property
@@ -86,6 +88,11 @@ class RunningEngine:
         return self.users == 0 and self.state == "ready"
 
     @property
+    def resident(self) -> bool:
+        """Tell whether it takes memory: its process exists, or is about to."""
+        return self._launched and self.state != "failed"
+
+    @property
     def expires_in(self) -> float | None:
         """Return the seconds until it may be unloaded; None while it is used, leased or pinned."""
         if self.users or self.leases or self.keep_alive == math.inf:
@@ -97,6 +104,7 @@ class RunningEngine:
 
         Raises EngineStartError with the last log lines if it ends or does not answer in time.
         """
+        self._launched = True
         try:
             launch = self.backend.command(self.spec)
             await self.process.start(launch, self.backend, self._on_phase)
@@ -124,10 +132,21 @@ class RunningEngine:
         self._set("failed", "failed", str(error))
         log.warning("load of %s failed: %s", self.model, error)
 
-    def resize(self, batch: int) -> None:
+    def resize(self, batch: int | None) -> None:
         """Launch with another batch size than was planned; only before `load`."""
         self.spec = dataclasses.replace(self.spec, batch=batch)
-        self.admission.slots = batch
+        if batch is not None:
+            self.admission.slots = batch
+
+    def wait(self, message: str) -> None:
+        """Say what the load waits for; only before `load`."""
+        if message != self.message:
+            self._set("loading", "wait", message)
+
+    def leave(self) -> None:
+        """Take no more requests: it is about to be stopped."""
+        if self.state != "failed":
+            self._set("stopping", "stopping", "stopping")
 
     @property
     def elapsed(self) -> float:
@@ -243,8 +262,7 @@ class RunningEngine:
 
     async def stop(self) -> None:
         """End the process and all that it started; returns when none of it is left."""
-        if self.state != "failed":
-            self._set("stopping", "stopping", "stopping")
+        self.leave()
         await self.process.stop()
 
     def status(self) -> Line:
