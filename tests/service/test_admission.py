@@ -131,10 +131,10 @@ async def follow(slots, limit, steps):
         elif kind == "both" and model.running and model.queued:
             waiting = model.order()
             left, done = waiting[args[0] % len(waiting)], model.running[args[1] % slots]
-            left.task.cancel()
-            depart(left, model, present)
             done.end.set()
             depart(done, model, present)
+            left.task.cancel()
+            depart(left, model, present)
         await settle()
         compare(admission, model, present)
     for request in present:
