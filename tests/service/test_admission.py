@@ -5,7 +5,7 @@ import itertools
 from collections import OrderedDict
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hyperllama_nb.errors import BusyError
@@ -91,9 +91,11 @@ async def settle():
         await asyncio.sleep(0)
 
 
+ARRIVAL = st.tuples(st.just("arrive"), st.sampled_from(CALLERS), st.booleans())
+
 STEPS = st.lists(
     st.one_of(
-        st.tuples(st.just("arrive"), st.sampled_from(CALLERS), st.booleans()),
+        *(ARRIVAL, ARRIVAL, ARRIVAL),
         st.tuples(st.just("finish"), st.integers(0, 9)),
         st.tuples(st.just("cancel"), st.integers(0, 9)),
         # Two at once, before anybody has had a chance to notice.
@@ -103,6 +105,7 @@ STEPS = st.lists(
 )
 
 
+@settings(max_examples=200)
 @given(slots=st.integers(1, 3), limit=st.integers(0, 5), steps=STEPS)
 def test_it_does_what_the_model_does(slots, limit, steps):
     asyncio.run(follow(slots, limit, steps))
@@ -156,6 +159,28 @@ def compare(admission, model, present):
     assert not admission.queued or admission.running == admission.slots
     for place, request in enumerate(model.order(), 1):
         assert request.place in (None, place)
+
+
+@pytest.mark.parametrize("leaves_first", [False, True])
+def test_a_slot_that_is_handed_to_one_who_is_just_leaving_is_not_lost(leaves_first):
+    async def run():
+        admission = Admission(1, 10)
+        holder = Request(admission, "a", tells=False)
+        await settle()
+        leaver, heir = (Request(admission, caller, tells=False) for caller in "bc")
+        await settle()
+        acts = [holder.end.set, leaver.task.cancel]
+        for act in reversed(acts) if leaves_first else acts:
+            act()
+        await settle()
+        assert heir.runs
+        await holder.task
+        assert leaver.task.cancelled()
+        heir.end.set()
+        await heir.task
+        assert (admission.running, admission.queued) == (0, 0)
+
+    asyncio.run(run())
 
 
 @given(queues=st.lists(st.integers(0, 6), min_size=2, max_size=5))
