@@ -18,7 +18,12 @@ from hyperllama_nb.engines.base import Backend, Launch, Phase, Task
 from hyperllama_nb.engines.group import kill_group, loopback_port, memory_of
 from hyperllama_nb.engines.log import LogReader, tail
 from hyperllama_nb.engines.openai import Wire
-from hyperllama_nb.errors import EngineDiedError, EngineStartError, HyperLlamaError
+from hyperllama_nb.errors import (
+    EngineDiedError,
+    EngineStartError,
+    HyperLlamaError,
+    LoadTimeoutError,
+)
 
 LOG_LIMIT = 1 << 20
 """Bytes of an engine's log that are kept."""
@@ -164,7 +169,7 @@ class EngineProcess:
                 return await self._until_ready(model, task)
         except TimeoutError:
             words = "\n".join(self.log_tail(LAST_WORDS))
-            raise EngineStartError(
+            raise LoadTimeoutError(
                 f"The engine for {model} was not ready after {deadline:.0f} s. Raise "
                 f"OLLAMA_LOAD_TIMEOUT if it needs longer. Its last words:\n{words}"
             ) from None

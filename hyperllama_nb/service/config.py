@@ -40,6 +40,10 @@ class HyperLlamaService(Configurable):
         help="Seconds that a model may take to load (OLLAMA_LOAD_TIMEOUT, default 15m: a first "
         "start compiles the model; 0: no limit)."
     ).tag(config=True)
+    request_timeout = Float(
+        help="Seconds that a request may take, loading and waiting included "
+        "(HYPERLLAMA_REQUEST_TIMEOUT, as 90 or 5m; 0, the default: no limit)."
+    ).tag(config=True)
     require_keys = Bool(
         help="Ask for a key on loopback addresses, too (HYPERLLAMA_REQUIRE_KEYS)."
     ).tag(config=True)
@@ -84,6 +88,10 @@ class HyperLlamaService(Configurable):
     @default("load_timeout")
     def _default_load_timeout(self) -> float:
         return _seconds("OLLAMA_LOAD_TIMEOUT", 900.0)
+
+    @default("request_timeout")
+    def _default_request_timeout(self) -> float:
+        return _seconds("HYPERLLAMA_REQUEST_TIMEOUT", 0.0)
 
     @default("require_keys")
     def _default_require_keys(self) -> bool:

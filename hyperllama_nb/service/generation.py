@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager
@@ -11,6 +12,7 @@ from hyperllama_nb.models.store import Store
 from hyperllama_nb.service.abilities import insertion
 from hyperllama_nb.service.ask import Ask, Outcome, Piece
 from hyperllama_nb.service.checks import check
+from hyperllama_nb.service.deadline import within
 from hyperllama_nb.service.fitting import render
 from hyperllama_nb.service.manager import Manager
 from hyperllama_nb.service.prompt import Prompter
@@ -34,14 +36,23 @@ def engine_for(
     )
 
 
-async def generate(
+def generate(
     manager: Manager, ask: Ask, report: Report | None = None
 ) -> AsyncGenerator[Piece | Outcome, None]:
     """Stream the pieces of the answer, then the Outcome.
 
     Loads the model if needed. `report` gets progress lines before the first piece. Closing the
-    iterator cancels the generation in the engine.
+    iterator cancels the generation in the engine. Raises DeadlineError where requests may take
+    only so long.
     """
+    parts = _generate(manager, ask, report)
+    seconds = manager.settings.request_timeout
+    return within(seconds, parts) if 0 < seconds < math.inf else parts
+
+
+async def _generate(
+    manager: Manager, ask: Ask, report: Report | None
+) -> AsyncGenerator[Piece | Outcome, None]:
     clock = time.perf_counter_ns
     entered = clock()
     async with engine_for(manager, ask, report) as engine:

@@ -142,7 +142,7 @@ def test_a_start_that_fails_is_told_with_the_log(host):
 def test_a_start_that_takes_too_long_is_ended(thread):
     with thread([Script(startup=60)], env={"OLLAMA_LOAD_TIMEOUT": "500ms"}) as service:
         response = service.generate()
-        assert response.json()["code"] == "engine_start"
+        assert response.json()["code"] == "load_timeout"
         assert "OLLAMA_LOAD_TIMEOUT" in response.json()["error"]
 
 

@@ -8,7 +8,6 @@ routes = web.RouteTableDef()
 
 _ACCOUNT = "There are no accounts here: keys for others are made with `hyperllama key create`."
 _SEARCH = "The service does not reach into the web. Put what you found into the prompt."
-_AUDIO = "The engines read and write text: no audio."
 
 _REFUSED = {
     ("POST", "/api/push"): "Models are not uploaded to a registry. Copy the store's directory.",
@@ -19,9 +18,7 @@ _REFUSED = {
     ("POST", "/api/experimental/web_fetch"): _SEARCH,
     ("POST", "/v1/responses"): "Use /v1/chat/completions, which has the same models and tools.",
     ("POST", "/v1/messages"): "Use /v1/chat/completions or /api/chat.",
-    ("POST", "/v1/audio/speech"): _AUDIO,
-    ("POST", "/v1/audio/transcriptions"): _AUDIO,
-    ("POST", "/v1/audio/translations"): _AUDIO,
+    ("POST", "/v1/audio/transcriptions"): "The engines read and write text: no audio.",
 }
 
 
