@@ -67,6 +67,16 @@ class Store:
         except StoreError as error:
             raise StoreError(f"{wanted}: {error}") from error
 
+    def spelled(self, name: str | Name) -> Name:
+        """Return the name in the case in which the store has it; as it is given if it has not.
+
+        Raises InvalidNameError.
+        """
+        wanted = _name(name)
+        with suppress(ModelNotFoundError, StoreError):
+            return self.get(wanted).name
+        return wanted
+
     def list(self) -> list[Manifest]:
         """Return the manifests of all models, newest first; damaged ones are left out."""
         found = [manifest for manifest in self._read_all() if manifest is not None]
@@ -109,9 +119,16 @@ class Store:
 
         Raises InvalidNameError and ModelNotFoundError.
         """
-        target = _name(destination)
+        target = self.spelled(destination)
+        return self.derive(source, lambda manifest: manifest.renamed(target))
+
+    def derive(self, source: str | Name, make: Callable[[Manifest], Manifest]) -> Manifest:
+        """Store what `make` makes of a model's manifest: another one of the same files.
+
+        Raises InvalidNameError and ModelNotFoundError.
+        """
         with self._locked():
-            manifest = self.get(source).renamed(target)
+            manifest = make(self.get(source))
             self._write(manifest)
             self._collect()
         return manifest

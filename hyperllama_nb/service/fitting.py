@@ -68,9 +68,11 @@ def turns(ask: Ask) -> list[dict[str, Any]]:
     The model's system message comes first unless the request begins with one. Tool results are
     paired with the calls before them, by name or else in order, since clients drop the ids.
     """
-    given = [dict(turn) for turn in (*ask.manifest.messages, *(ask.messages or ()))]
-    if ask.manifest.system and (not given or given[0]["role"] != "system"):
-        given.insert(0, {"role": "system", "content": ask.manifest.system})
+    asked = list(ask.messages or ())
+    first = [asked.pop(0)] if asked and asked[0]["role"] == "system" else []
+    if not first and ask.manifest.system:
+        first = [{"role": "system", "content": ask.manifest.system}]
+    given = [dict(turn) for turn in (*first, *ask.manifest.messages, *asked)]
     open_calls: list[dict[str, Any]] = []
     number = 0
     for turn in given:

@@ -2,40 +2,57 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Hashable
 from contextlib import aclosing
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from hyperllama_nb.models.manifest import Manifest
 from hyperllama_nb.models.progress import Progress
+from hyperllama_nb.models.sources.hosts import Policy
 from hyperllama_nb.models.store import Store
 
 Line = dict[str, Any]
+Job = Callable[..., Manifest]
+"""Work of the store that takes `progress` and `cancelled`, as `Store.pull` does."""
 
 
 class Pulls:
     """Run each pull in a thread and fan its progress out to all who asked for the same model."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, policy: Policy | None = None) -> None:
         self._store = store
-        self._running: dict[tuple[str, str | None], _Pull] = {}
+        self._policy = policy or Policy()
+        self._running: dict[Hashable, _Pull] = {}
 
-    async def pull(self, text: str, name: str | None = None) -> AsyncGenerator[Line, None]:
+    async def pull(
+        self, text: str, name: str | None = None, *, local: bool = False, insecure: bool = False
+    ) -> AsyncGenerator[Line, None]:
         """Yield the store's progress as Ollama's lines, the last one `{"status": "success"}`.
 
+        `local` allows what lies on this machine (files, Ollama's directory, packages of the
+        caller's choice), `insecure` plain HTTP to this machine.
         The download is cancelled when the last reader leaves; what was fetched is kept for the next
         try. Raises what the store raises.
         """
-        key = (text.strip(), name)
+        policy = replace(self._policy, local=local, insecure=insecure)
+        job = partial(self._store.pull, text, name=name, policy=policy)
+        async with aclosing(self.run((text.strip(), name, local, insecure), job)) as lines:
+            async for line in lines:
+                yield line
+
+    async def run(self, key: Hashable, job: Job) -> AsyncGenerator[Line, None]:
+        """Yield the progress of a job in a thread, which all who give the same key share."""
         pull = self._running.get(key)
         if pull is None or pull.cancelled.is_set():
-            pull = self._running[key] = _Pull(self._store, text, name)
+            pull = self._running[key] = _Pull(job)
             pull.task.add_done_callback(lambda _: self._forget(key, pull))
         async with aclosing(pull.read()) as lines:
             async for line in lines:
                 yield line
 
-    def _forget(self, key: tuple[str, str | None], pull: "_Pull") -> None:
+    def _forget(self, key: Hashable, pull: "_Pull") -> None:
         if self._running.get(key) is pull:
             del self._running[key]
 
@@ -48,16 +65,14 @@ class Pulls:
 
 
 class _Pull:
-    def __init__(self, store: Store, text: str, name: str | None) -> None:
+    def __init__(self, job: Job) -> None:
         self._loop = asyncio.get_running_loop()
         self._lines: list[Line] = []
         self._more = asyncio.Event()
         self._readers = 0
         self.cancelled = threading.Event()
         self.task: asyncio.Task[Manifest] = asyncio.create_task(
-            asyncio.to_thread(
-                store.pull, text, name=name, progress=self._tell, cancelled=self.cancelled.is_set
-            )
+            asyncio.to_thread(job, progress=self._tell, cancelled=self.cancelled.is_set)
         )
         self.task.add_done_callback(lambda task: task.cancelled() or task.exception())
         self.task.add_done_callback(lambda _: self._more.set())

@@ -1,6 +1,7 @@
 """`/api/show`: what a model is, what it can do, and how a `format` would be met."""
 
 import asyncio
+import json
 from typing import Any
 
 from aiohttp import web
@@ -103,7 +104,8 @@ def parameters(manifest: Manifest) -> list[str]:
     for name, value in manifest.options.items():
         values = value if isinstance(value, list | tuple) else [value]
         for one in values:
-            shown = f'"{one}"' if isinstance(one, str) else str(one)
+            # A text on one line, whatever is in it: clients read this line by line.
+            shown = json.dumps(one, ensure_ascii=False)
             lines.append(f"{name:<30} {shown}")
     return lines
 
@@ -111,8 +113,12 @@ def parameters(manifest: Manifest) -> list[str]:
 def modelfile(manifest: Manifest) -> str:
     """Return the text that Ollama would make this model from."""
     lines = [f"FROM {manifest.name.display}"]
+    if manifest.template:
+        lines.append(f'TEMPLATE """{manifest.template}"""')
     if manifest.system:
         lines.append(f'SYSTEM """{manifest.system}"""')
     lines += [f'MESSAGE {m["role"]} """{m["content"]}"""' for m in manifest.messages]
     lines += [f"PARAMETER {line}" for line in parameters(manifest)]
+    if manifest.license_text:
+        lines.append(f'LICENSE """{manifest.license_text}"""')
     return "\n".join(lines) + "\n"
