@@ -1,7 +1,6 @@
 """Who asks: a caller, what it may do, and the header in which a door tells the service."""
 
 import base64
-import binascii
 import json
 from dataclasses import dataclass
 from typing import Literal, Self
@@ -40,10 +39,16 @@ class Caller:
     def from_header(cls, value: str) -> Self:
         """Return the caller that a header tells; raises ValueError if it is no such header."""
         try:
-            content = json.loads(base64.urlsafe_b64decode(value.encode()))
-            return cls(str(content["id"])[:200], frozenset(map(str, content["scopes"])))
-        except (binascii.Error, KeyError, TypeError, RecursionError) as error:
+            content = json.loads(base64.b64decode(value.encode(), altchars=b"-_", validate=True))
+            id_, scopes = content["id"], content["scopes"]
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise ValueError("not a caller") from error
+        if not (isinstance(id_, str) and isinstance(scopes, list)) or not id_:
+            raise ValueError("a caller has an id and a list of scopes")
+        if not all(isinstance(scope, str) for scope in scopes):
+            raise ValueError("a scope is a word")
+        printable = "".join(c if c.isprintable() else "?" for c in id_[:200])
+        return cls(printable, frozenset(scopes))
 
 
 LOCAL = Caller("local", frozenset({"admin"}))

@@ -13,7 +13,7 @@ from hyperllama_nb.service import structure
 from hyperllama_nb.service.ask import Ask, Outcome, Piece
 from hyperllama_nb.service.checks import check, check_alternatives
 from hyperllama_nb.service.generation import engine_for, generate, rendered
-from hyperllama_nb.service.keys import SERVICE, caller
+from hyperllama_nb.service.keys import SERVICE, caller, private_header
 from hyperllama_nb.service.messages import read_images, read_message, read_think, read_tools
 from hyperllama_nb.service.options import Options, parse_keep_alive
 from hyperllama_nb.service.parsing import ToolCall
@@ -112,7 +112,7 @@ def circumstances(request: web.Request, body: Body) -> dict[str, Any]:
         "truncate": body.get("truncate", bool, True),
         "shift": body.get("shift", bool) if body.raw("shift") is not None else None,
         "keep_alive": parse_keep_alive(body.raw("keep_alive")),
-        "lease": request.headers.get(LEASE_HEADER),
+        "lease": private_header(request, LEASE_HEADER),
         "caller": caller(request).id,
     }
 
@@ -130,7 +130,7 @@ async def _run(
     model = body.get("model", str)
     stream = body.get("stream", bool, True)
     lines = Lines(request)
-    report: Report | None = lines.write if request.headers.get(PROGRESS_HEADER) else None
+    report: Report | None = lines.write if private_header(request, PROGRESS_HEADER) else None
 
     def line(piece: Piece, *, done: bool) -> dict[str, Any]:
         return {"model": model, "created_at": now(), **shape(piece), "done": done}
