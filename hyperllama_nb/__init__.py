@@ -50,6 +50,13 @@ def __dir__() -> list[str]:
     return __all__
 
 
+def _jupyter_server_extension_points() -> list[dict[str, Any]]:
+    """Tell the Jupyter server where its door to the engine service is."""
+    from hyperllama_nb.serverextension.app import HyperLlamaApp
+
+    return [{"module": "hyperllama_nb.serverextension.app", "app": HyperLlamaApp}]
+
+
 def load_ipython_extension(shell: "InteractiveShell") -> None:
     """Register `%llm` and `%%llm`; called by `%load_ext hyperllama_nb`."""
     from hyperllama_nb.magics import HyperLlamaMagics

@@ -72,17 +72,24 @@ def lease(path: Path, *, start: bool, fresh: bool = False) -> Lease:
         if held is not None and not fresh and held.alive():
             return held
         drop(path)
-        try:
-            held = _attach(path)
-        except (FileNotFoundError, ConnectionError) as error:
-            if not start:
-                raise ServiceError(
-                    f"No service answers at unix:{path} ({error.strerror or error}). "
-                    "`hyperllama start` (`%llm start`) starts it."
-                ) from None
-            held = _start(path)
-        _leases[path] = held
+        _leases[path] = held = open_lease(path, start=start)
         return held
+
+
+def open_lease(path: Path, *, start: bool, kind: str | None = None) -> Lease:
+    """Return a lease that the caller alone holds, until it closes its `sock`.
+
+    `kind` is what the service calls the holder; raises what `lease` raises.
+    """
+    try:
+        return _attach(path, kind or own_kind())
+    except (FileNotFoundError, ConnectionError) as error:
+        if start:
+            return _start(path, kind or own_kind())
+        raise ServiceError(
+            f"No service answers at unix:{path} ({error.strerror or error}). "
+            "`hyperllama start` (`%llm start`) starts it."
+        ) from None
 
 
 def drop(path: Path) -> None:
@@ -129,7 +136,7 @@ def own_max() -> str | None:
     return shutil.which(str(beside))
 
 
-def kind() -> str:
+def own_kind() -> str:
     """Return what this process is to the service: a kernel, a command or a program."""
     from hyperllama_nb.display.sinks import in_kernel
 
@@ -138,12 +145,12 @@ def kind() -> str:
     return "cli" if Path(sys.argv[0] if sys.argv else "").name == "hyperllama" else "python"
 
 
-def _attach(path: Path) -> Lease:
+def _attach(path: Path, kind: str) -> Lease:
     body = json.dumps(
         {
             "protocol": runtime.PROTOCOL,
             "version": _version.__version__,
-            "kind": kind(),
+            "kind": kind,
             "pid": os.getpid(),
             "max": own_max(),
             "env": {
@@ -198,14 +205,14 @@ def _refused(answer: http.client.HTTPResponse) -> None:
     raise from_wire(code or "service", message, answer.status)
 
 
-def _start(path: Path) -> Lease:
+def _start(path: Path, kind: str) -> Lease:
     """Start the service and attach; whoever else starts one at the same time shares the winner."""
     deadline = time.monotonic() + DEADLINE
     process = _spawn()
     ended = 0.0
     while True:
         with contextlib.suppress(FileNotFoundError, ConnectionError):
-            return _attach(path)
+            return _attach(path, kind)
         now = time.monotonic()
         code = process.poll()
         if code or now > deadline:
