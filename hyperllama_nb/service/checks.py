@@ -1,6 +1,7 @@
 """What a request may not ask of a model, told in Ollama's words before anything is loaded."""
 
 from hyperllama_nb.errors import RequestError
+from hyperllama_nb.models.manifest import Manifest
 from hyperllama_nb.models.store import Store
 from hyperllama_nb.service.abilities import abilities
 from hyperllama_nb.service.ask import Ask
@@ -40,6 +41,18 @@ def check(ask: Ask, store: Store) -> None:
         )
     if ask.raw and (ask.system or ask.context):
         raise RequestError("raw mode does not support template, system, or context")
+
+
+def check_embeds(manifest: Manifest, store: Store) -> None:
+    """Raise RequestError, naming models that make embeddings, where this one does not."""
+    if "embedding" in abilities(store, manifest):
+        return
+    others = [m.name.display for m in store.list() if "embedding" in abilities(store, m)]
+    known = f"Use {' or '.join(others)}" if others else "Pull one that does (`pull all-minilm`)"
+    raise RequestError(
+        f'"{manifest.name.display}" does not support embeddings: it generates text, and was not '
+        f"trained to make vectors of it. {known}."
+    )
 
 
 def check_alternatives(wanted: int | None) -> None:

@@ -59,6 +59,13 @@ class Prompter:
         """
         return self._tokens.encode(text, special=special)
 
+    def whole(self, text: str, limit: int) -> tuple[list[int], int]:
+        """Return the ids of a text to embed, of at most `limit`, and how many it has uncut.
+
+        The ids are empty where `limit` leaves no room for a token of the text.
+        """
+        return self._tokens.whole(text, limit)
+
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of `ids`, special tokens spelled out."""
         return self._tokens.decode(ids)

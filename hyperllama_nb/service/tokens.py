@@ -76,6 +76,22 @@ class Tokens:
                 ids += self.encode(part, special=False)
         return ids
 
+    def whole(self, text: str, limit: int) -> tuple[list[int], int]:
+        """Return the ids of a text that stands alone, and how many tokens it has.
+
+        What the tokenizer puts around a text is included, and special tokens in it are taken for
+        text. Of more than `limit` tokens the last ones of the text itself are left out; the ids
+        are empty where there is not even room for what stands around it and one token.
+        """
+        encoded = self._literal.encode(text)
+        ids, around = list(encoded.ids), encoded.special_tokens_mask
+        if len(ids) <= limit:
+            return ids, len(ids)
+        behind = next((n for n, special in enumerate(reversed(around)) if not special), 0)
+        if sum(around) >= limit:
+            return [], len(ids)
+        return [*ids[: limit - behind], *ids[len(ids) - behind :]], len(ids)
+
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of `ids`, special tokens spelled out."""
         return str(self._whole.decode(list(ids), skip_special_tokens=False))

@@ -2,6 +2,7 @@
 
 from hyperllama_nb.testing.answer import Request
 from hyperllama_nb.testing.backend import FakeBackend, requests_of
+from hyperllama_nb.testing.embeddings import fake_vector
 from hyperllama_nb.testing.engine import FakeEngine
 from hyperllama_nb.testing.model import install_tiny, tiny_model
 from hyperllama_nb.testing.script import Script
@@ -11,6 +12,7 @@ __all__ = [
     "FakeEngine",
     "Request",
     "Script",
+    "fake_vector",
     "install_tiny",
     "requests_of",
     "tiny_model",

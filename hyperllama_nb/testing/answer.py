@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from hyperllama_nb.testing.connection import Connection, DiedError
 from hyperllama_nb.testing.script import Script
@@ -27,13 +27,14 @@ SKELETON: dict[str, list[Any]] = {
 
 @dataclass
 class Request:
-    """One completion that was asked for.
+    """One completion, or one list of embeddings, that was asked for.
 
-    `sent` is how many tokens have been written; `cancelled_at` is `sent` at the moment when the
-    client closed the connection before the end, else None.
+    `prompt` is what it was asked with: of embeddings the whole list, each a text or its token
+    ids. `sent` is how many tokens have been written, or texts embedded; `cancelled_at` is
+    `sent` at the moment when the client closed the connection before the end, else None.
     """
 
-    prompt: list[int] | str
+    prompt: list[Any] | str
     params: dict[str, Any]
     sent: int = 0
     cancelled_at: int | None = None
@@ -44,6 +45,7 @@ class Request:
 class Answer:
     """The answer to one request, written to its connection."""
 
+    asked: ClassVar[str] = "prompt"
     connection: Connection
     request: Request
     script: Script

@@ -1,4 +1,4 @@
-"""FakeEngine: an OpenAI completions server that follows a script, in MAX's dialect."""
+"""FakeEngine: OpenAI completions and embeddings by a script, in MAX's dialect."""
 
 import asyncio
 import contextlib
@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from hyperllama_nb.testing.answer import Answer, Request
 from hyperllama_nb.testing.connection import Connection, DiedError
+from hyperllama_nb.testing.embeddings import Embeddings
 from hyperllama_nb.testing.script import Script
 
 FIELDS = frozenset(
@@ -24,6 +25,8 @@ FIELDS = frozenset(
 )
 """What a request may contain: MAX refuses a body with anything else."""
 
+EMBEDDING_FIELDS = frozenset({"model", "input", "encoding_format", "dimensions", "user"})
+
 HEAD_LIMIT = 64 << 10
 
 
@@ -35,9 +38,9 @@ class FakeEngine:
     ...     async with FakeEngine(Script(pieces=["Hi", "!"], delay=0.01)) as engine:
     ...         print(engine.socket, engine.requests)
 
-    Speaks `/v1/completions` (streaming or not), `/v1/models`, `/health`, `/version`, `/metrics/`
-    as MAX does, its refusals included, and records what was asked in `requests`. The script may
-    be replaced between requests.
+    Speaks `/v1/completions` (streaming or not), `/v1/embeddings`, `/v1/models`, `/health`,
+    `/version`, `/metrics/` as MAX does, its refusals included, and records what was asked in
+    `requests`. The script may be replaced between requests.
     """
 
     script: Script = field(default_factory=Script)
@@ -113,7 +116,9 @@ class FakeEngine:
                 asked = [asdict(request) for request in self.requests]
                 await connection.respond(200, json.dumps(asked).encode())
             case "POST", "/v1/completions":
-                await self._complete(connection, body)
+                await self._complete(connection, body, Answer, FIELDS)
+            case "POST", "/v1/embeddings":
+                await self._complete(connection, body, Embeddings, EMBEDDING_FIELDS)
             case _:
                 await connection.respond(404, b'{"detail":"Not Found"}')
 
@@ -126,11 +131,11 @@ class FakeEngine:
             f"maxserve_num_output_tokens_total {tokens}.0\n"
         )
 
-    def _refusal(self, params: Any) -> tuple[int, str] | None:
+    def _refusal(self, params: Any, fields: frozenset[str]) -> tuple[int, str] | None:
         """Return the status and message with which MAX would refuse a body, or the script does."""
         if not isinstance(params, dict) or not params:
             return 400, "Missing JSON."
-        if extra := params.keys() - FIELDS:
+        if extra := params.keys() - fields:
             return 400, f"Extra inputs are not permitted: {', '.join(sorted(extra))}"
         if params.get("model") not in ("", None, self.model):
             return 400, "Value error."
@@ -144,12 +149,18 @@ class FakeEngine:
             return self.script.status, self.script.error
         return None
 
-    async def _complete(self, connection: Connection, body: bytes) -> None:
+    async def _complete(
+        self,
+        connection: Connection,
+        body: bytes,
+        kind: type[Answer] | type[Embeddings],
+        fields: frozenset[str],
+    ) -> None:
         try:
             params = json.loads(body)
         except ValueError:
             params = None
-        if refusal := self._refusal(params):
+        if refusal := self._refusal(params, fields):
             status, message = refusal
             error = {"code": str(status), "message": message, "param": "", "type": ""}
             headers = {"retry_after": "1"} if status == 429 else {}
@@ -157,10 +168,10 @@ class FakeEngine:
             return
         script = self.script
         if len(self.requests) < script.warmup:
-            script = Script(pieces=script.pieces[:1] or ("",))
-        request = Request(params.pop("prompt", ""), params)
+            script = Script(pieces=script.pieces[:1] or ("",), width=script.width)
+        request = Request(params.pop(kind.asked, ""), params)
         self.requests.append(request)
-        work = asyncio.ensure_future(self._run(connection, request, script))
+        work = asyncio.ensure_future(self._run(kind(connection, request, script, self.model)))
         gone = asyncio.ensure_future(connection.gone())
         try:
             await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
@@ -177,10 +188,10 @@ class FakeEngine:
             if isinstance(result, Exception):
                 raise result
 
-    async def _run(self, connection: Connection, request: Request, script: Script) -> None:
+    async def _run(self, answer: Answer | Embeddings) -> None:
         async with self._slots or contextlib.nullcontext():
-            await Answer(connection, request, script, self.model).send()
-        request.done = True
+            await answer.send()
+        answer.request.done = True
 
 
 def _error_of(task: asyncio.Future[None]) -> BaseException | None:

@@ -43,6 +43,10 @@ class Script:
     """Whether the stream tells its token counts when it is asked to."""
     stall_after: int | None = None
     """Pieces after which nothing comes any more, while the connection stays open."""
+    width: int = 8
+    """Numbers in an embedding."""
+    poison: int | None = None
+    """A token whose texts have an embedding that is not of numbers."""
     error_after: int | None = None
     """Pieces after which an error frame comes, and the end."""
     die_after: int | None = None
