@@ -25,12 +25,18 @@ def outline(error: BaseException) -> str:
 
 
 class _Outlines(logging.Filter):
-    """Replaces the exception of a record, whose message quotes what arrived, by its outline."""
+    """Replaces the exception of a record, whose message quotes what arrived, by its outline.
+
+    A client that went away is no error, and not told.
+    """
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if record.exc_info and record.exc_info[1] is not None:
-            record.msg = f"{record.getMessage()}: {outline(record.exc_info[1])}"
-            record.args, record.exc_info, record.exc_text = None, None, None
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, ConnectionError):
+            return False
+        if error is not None:
+            record.msg, record.args = f"{record.getMessage()}\n{outline(error)}", None
+            record.exc_info = record.exc_text = None
         return True
 
 
