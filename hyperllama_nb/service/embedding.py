@@ -121,6 +121,10 @@ def _fit(engine: RunningEngine, wanted: Wanted, result: Embedded) -> list[list[i
     for number, text in enumerate(wanted.texts):
         ids, count = engine.prompter.whole(text, limit)
         which = f"text {number + 1} of {len(wanted.texts)}" if len(wanted.texts) > 1 else "it"
+        if not count:
+            raise RequestError(
+                f"{which} has no tokens, so there is nothing to embed. Leave it out."
+            )
         if count > limit and not wanted.truncate:
             raise PromptTooLongError(
                 f"the input length exceeds the context length: {which} has {count} tokens, and "
