@@ -12,6 +12,7 @@ from hyperllama_nb.engines.base import Task
 from hyperllama_nb.engines.embeddings import PROBE, embed
 from hyperllama_nb.engines.events import Event
 from hyperllama_nb.engines.http import Body, Head, read_head
+from hyperllama_nb.engines.requestid import REQUEST_ID
 from hyperllama_nb.engines.sampling import sampling
 from hyperllama_nb.errors import (
     BusyError,
@@ -150,8 +151,9 @@ class Wire:
         try:
             writer.write(
                 b"%b %b HTTP/1.1\r\nHost: engine\r\nConnection: close\r\n"
+                b"X-Request-Id: %b\r\n"
                 b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
-                % (method.encode(), path.encode(), len(body), body)
+                % (method.encode(), path.encode(), REQUEST_ID.get().encode(), len(body), body)
             )
             try:
                 head = await read_head(reader)

@@ -8,11 +8,13 @@ from hyperllama_nb.access.limits import MAX_BODY_BYTES
 from hyperllama_nb.service.gate import Gate
 from hyperllama_nb.service.keys import SERVICE
 from hyperllama_nb.service.refusals import http_refusal, refusal
+from hyperllama_nb.service.requests import POLLS, identify, note_cause, tell_id
 from hyperllama_nb.service.routes import (
     admin,
     create,
     embedding,
     generation,
+    metrics,
     ollama,
     openai,
     show,
@@ -20,6 +22,7 @@ from hyperllama_nb.service.routes import (
     unsupported,
 )
 from hyperllama_nb.service.service import Service
+from hyperllama_nb.service.slashes import TrailingSlash
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -28,15 +31,17 @@ def build_app(service: Service) -> web.Application:
     """Return the application with all routes; every door leads to it."""
     gate = Gate(service)
     app = web.Application(
-        middlewares=[_errors, *gate.middlewares, _activity], client_max_size=MAX_BODY_BYTES
+        middlewares=[identify, _errors, note_cause, *gate.middlewares, _activity],
+        client_max_size=MAX_BODY_BYTES,
     )
-    app.on_response_prepare.append(gate.headers)
+    app.on_response_prepare.extend((gate.headers, tell_id))
     app[SERVICE] = service
     for module in (
         *(ollama, show, generation, create, embedding, tokens, openai),
-        *(admin, unsupported),
+        *(admin, metrics, unsupported),
     ):
         app.add_routes(module.routes)
+    app.router.register_resource(TrailingSlash(app.router))
     return app
 
 
@@ -56,7 +61,7 @@ async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
 @web.middleware
 async def _activity(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Count what keeps the service alive: every request but the polls of a monitor."""
-    if request.path in ("/admin/status", "/health"):
+    if request.path in POLLS:
         return await handler(request)
     with request.app[SERVICE].active():
         return await handler(request)

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Any
+from typing import Any, Self
 
 from hyperllama_nb.models.store import Store
 from hyperllama_nb.service.abilities import insertion
@@ -15,6 +15,7 @@ from hyperllama_nb.service.checks import check
 from hyperllama_nb.service.deadline import within
 from hyperllama_nb.service.fitting import render
 from hyperllama_nb.service.manager import Manager
+from hyperllama_nb.service.metrics import Metrics
 from hyperllama_nb.service.prompt import Prompter
 from hyperllama_nb.service.run import Run
 from hyperllama_nb.service.running import Report, RunningEngine
@@ -55,7 +56,8 @@ async def _generate(
 ) -> AsyncGenerator[Piece | Outcome, None]:
     clock = time.perf_counter_ns
     entered = clock()
-    async with engine_for(manager, ask, report) as engine:
+    # The manager counts those who leave earlier.
+    async with engine_for(manager, ask, report) as engine, _Stages(manager.metrics) as stage:
         loaded = clock()
         run = await Run.prepare(engine, ask, insertion(manager.store, ask.manifest))
         outcome = run.outcome
@@ -64,8 +66,10 @@ async def _generate(
             queued = clock()
             waiting = _queue_report(engine, entered, report)
             async with engine.admission.slot(waiting, caller=ask.caller):
+                stage.now = "prefill"
                 sent = clock()
                 outcome.queue = sent - queued
+                stage.queued(engine.model, outcome.queue)
                 first = last = 0
                 async with contextlib.aclosing(run.pieces()) as pieces:
                     async for piece in pieces:
@@ -73,6 +77,7 @@ async def _generate(
                         last = clock()
                         if piece.text or piece.thinking or piece.tool_calls or piece.logprobs:
                             first = first or last
+                            stage.now = "streaming"
                             outcome.add(piece)
                             yield piece
                 first = first or clock()
@@ -85,7 +90,35 @@ async def _generate(
         else:
             outcome.reason = "length"
         outcome.total = clock() - entered
+        stage.ended(engine.model, outcome)
     yield outcome
+
+
+class _Stages:
+    """Tells the metrics how far a request came, and where its client left it."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self.now = "queued"
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        if kind is not None and issubclass(kind, asyncio.CancelledError | GeneratorExit):
+            self._metrics.cancellations.labels(self.now).inc()
+
+    def queued(self, model: str, duration: int) -> None:
+        """Note how long it waited for a slot, in nanoseconds."""
+        metrics = self._metrics
+        metrics.queue_wait.labels(metrics.model(model)).observe(duration / 1e9)
+
+    def ended(self, model: str, outcome: Outcome) -> None:
+        """Note a whole answer."""
+        if outcome.structure is not None:
+            self._metrics.structure.labels(outcome.structure).inc()
+        if outcome.first_token:
+            self._metrics.generated(model, outcome.first_token, outcome.eval, outcome.output_tokens)
 
 
 async def rendered(store: Store, ask: Ask) -> str:

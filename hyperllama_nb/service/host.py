@@ -19,6 +19,7 @@ from hyperllama_nb.runtime import engines_dir, lock_path, socket_path
 from hyperllama_nb.service.app import build_app
 from hyperllama_nb.service.config import HyperLlamaService
 from hyperllama_nb.service.privacy import http_log
+from hyperllama_nb.service.requests import FORMAT, RequestIds
 from hyperllama_nb.service.service import Service
 
 log = logging.getLogger(__name__)
@@ -89,9 +90,9 @@ async def run(service: Service, ready: Callable[[], None] = lambda: None) -> Non
 
 def main(backends: Backends | None = None) -> int:
     """Run the service in this process; returns at once if another one already runs."""
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    handler = logging.StreamHandler()
+    handler.addFilter(RequestIds())
+    logging.basicConfig(level=logging.INFO, format=FORMAT, handlers=[handler])
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
         lock = _Lock()

@@ -17,6 +17,12 @@ CALLER = web.RequestKey("CALLER", Caller)
 PRIVATE = web.RequestKey("PRIVATE", bool)
 """The key of a request under which it says whether the Unix socket was the way in."""
 
+MODEL = web.RequestKey("MODEL", str)
+"""The key of a request under which a route puts the name of the model that it found."""
+
+CODE = web.RequestKey("CODE", str)
+"""The key of a request under which the code of its error is."""
+
 
 def caller(request: web.Request) -> Caller:
     """Return who asks."""

@@ -19,6 +19,7 @@ from hyperllama_nb.service.deaths import Deaths
 from hyperllama_nb.service.desks import Desk, Desks, telling
 from hyperllama_nb.service.launching import UNKNOWN_BATCH, choose
 from hyperllama_nb.service.leases import Lease
+from hyperllama_nb.service.metrics import Metrics
 from hyperllama_nb.service.room import Changes, Room
 from hyperllama_nb.service.running import PROGRESS_INTERVAL, Report, RunningEngine
 
@@ -29,11 +30,16 @@ class Manager:
     """The engines of one service. All methods belong to the service's event loop."""
 
     def __init__(
-        self, store: Store, backends: dict[str, Backend], settings: HyperLlamaService
+        self,
+        store: Store,
+        backends: dict[str, Backend],
+        settings: HyperLlamaService,
+        metrics: Metrics | None = None,
     ) -> None:
         self.store = store
         self.backends = backends
         self.settings = settings
+        self.metrics = metrics or Metrics()
         self.engines: dict[str, RunningEngine] = {}
         self.leases: dict[str, Lease] = {}
         self.desks = Desks()
@@ -87,6 +93,7 @@ class Manager:
         progress.
         """
         key = manifest.name.key
+        loaded = False
         try:
             with self.desks.at(key, context, self._most(key)) as desk:
                 engine = await self._claim(desk, manifest, context, backend, report)
@@ -98,6 +105,7 @@ class Manager:
                     engine.keep_alive = keep_alive
                 try:
                     await engine.wait_loaded(report)
+                    loaded = True
                     yield engine
                 finally:
                     engine.users -= 1
@@ -105,6 +113,10 @@ class Manager:
                     if holder is not None and keep_alive == 0:
                         engine.leases.discard(holder.id)
                         holder.models.discard(engine.model)
+        except asyncio.CancelledError:
+            if not loaded:
+                self.metrics.cancellations.labels("loading").inc()
+            raise
         finally:
             self._changes.notify()
 
@@ -194,6 +206,7 @@ class Manager:
         await self._remove(engine)
         if engine.died_at is not None:
             self._deaths.note(engine.model, engine.died_at, str(engine.error))
+            self.metrics.restarts.labels(self.metrics.model(engine.model)).inc()
 
     async def _launch(
         self, key: str, manifest: Manifest, context: int | None, backend: str | None
@@ -208,7 +221,8 @@ class Manager:
             self.backends, backend, manifest, self.store, self.settings, context
         )
         self._check_open()
-        engine = RunningEngine(manifest, chosen, spec, spec.batch or UNKNOWN_BATCH)
+        slots = spec.batch or UNKNOWN_BATCH
+        engine = RunningEngine(manifest, chosen, spec, slots, self.metrics)
         engine.keep_alive = self.settings.keep_alive
         engine.restarts = self._deaths.count(engine.model)
         self.engines[key] = engine

@@ -19,6 +19,7 @@ from hyperllama_nb.errors import EngineDiedError, EngineError, EngineStartError,
 from hyperllama_nb.models.manifest import Manifest
 from hyperllama_nb.runtime import engine_log
 from hyperllama_nb.service.admission import Admission
+from hyperllama_nb.service.metrics import Metrics
 from hyperllama_nb.service.prompt import Prompter
 
 log = logging.getLogger(__name__)
@@ -45,7 +46,15 @@ class RunningEngine:
     abort the load), and stops it.
     """
 
-    def __init__(self, manifest: Manifest, backend: Backend, spec: LaunchSpec, slots: int) -> None:
+    def __init__(
+        self,
+        manifest: Manifest,
+        backend: Backend,
+        spec: LaunchSpec,
+        slots: int,
+        metrics: Metrics | None = None,
+    ) -> None:
+        self.metrics = metrics or Metrics()
         self.manifest = manifest
         self.backend = backend
         self.spec = spec
@@ -88,6 +97,11 @@ class RunningEngine:
         return self.users == 0 and self.state == "ready"
 
     @property
+    def waiting(self) -> int:
+        """Return how many requests wait: for the load, or for a slot."""
+        return self.users if self.state == "loading" else self.admission.queued
+
+    @property
     def resident(self) -> bool:
         """Tell whether it takes memory: its process exists, or is about to."""
         return self._launched and self.state != "failed"
@@ -125,12 +139,17 @@ class RunningEngine:
         self.idle_since = time.monotonic()
         self._set("ready", "ready", f"ready after {self.elapsed:.1f} s")
         log.info("%s is ready after %.1f s", self.model, self.elapsed)
+        self._observe_load("ready")
 
     def fail(self, error: HyperLlamaError) -> None:
         """Note why it does not run."""
         self.error = error
         self._set("failed", "failed", str(error))
         log.warning("load of %s failed: %s", self.model, error)
+        self._observe_load("failed")
+
+    def _observe_load(self, outcome: str) -> None:
+        self.metrics.loads.labels(self.metrics.model(self.model), outcome).observe(self.elapsed)
 
     def resize(self, batch: int | None) -> None:
         """Launch with another batch size than was planned; only before `load`."""
@@ -209,7 +228,7 @@ class RunningEngine:
         self.requests += 1
         self.prompt_tokens += len(ids)
         stream = self.wire.stream(ids, {"model": self.model, **self.backend.params(params)})
-        seen = 0
+        seen = cached = 0
         try:
             async with contextlib.aclosing(stream):
                 async for event in stream:
@@ -219,9 +238,12 @@ class RunningEngine:
                     if event.output_tokens is not None:
                         # Chunks were counted as they came; the engine's own count settles it.
                         self.output_tokens += event.output_tokens - seen
+                        seen, cached = event.output_tokens, event.cached_tokens or 0
                     yield event
         except EngineError as error:
             raise await self._obituary(error) from error
+        finally:
+            self.metrics.used(self.model, prompt=len(ids), cached=cached, output=seen)
 
     async def embed(self, texts: Sequence[Sequence[int]]) -> list[Vector]:
         """Return a vector for each text, a list of token ids, in one step of the engine's queue.

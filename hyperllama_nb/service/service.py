@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,11 +17,14 @@ from aiohttp import web
 from hyperllama_nb._version import __version__
 from hyperllama_nb.engines.base import Backend, load_backends
 from hyperllama_nb.errors import ConflictError, EngineMissingError
+from hyperllama_nb.models.sources.hosts import Policy
 from hyperllama_nb.models.store import Store
 from hyperllama_nb.runtime import ENVIRONMENT_RELEVANT, PROTOCOL, runtime_dir
 from hyperllama_nb.service.config import HyperLlamaService
 from hyperllama_nb.service.manager import Manager
+from hyperllama_nb.service.metrics import Metrics
 from hyperllama_nb.service.pulls import Pulls
+from hyperllama_nb.service.reading import runs_as_it_is
 
 log = logging.getLogger(__name__)
 
@@ -49,8 +53,12 @@ class Service:
         self.version = __version__
         self.store = Store(Path(self.settings.models_dir) if self.settings.models_dir else None)
         self.backends = load_backends() if backends is None else backends
-        self.manager = Manager(self.store, self.backends, self.settings)
-        self.pulls = Pulls(self.store)
+        self.metrics = Metrics()
+        self.manager = Manager(self.store, self.backends, self.settings, self.metrics)
+        self.metrics.watch(self.manager.engines.values)
+        hosts = frozenset(host.lower() for host in self.settings.pull_hosts)
+        runs = partial(runs_as_it_is, self.backends, self.settings)
+        self.pulls = Pulls(self.store, Policy(hosts=hosts, runs=runs))
         self.stopping = asyncio.Event()
         self.runner: web.AppRunner | None = None
         self._listeners: list[str] = []
