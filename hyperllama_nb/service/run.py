@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 from collections.abc import AsyncGenerator
 from typing import Any, Self
 
@@ -14,8 +15,10 @@ from hyperllama_nb.service.ask import Ask, Outcome, Piece
 from hyperllama_nb.service.decode import until_stop
 from hyperllama_nb.service.fitting import fit, tools
 from hyperllama_nb.service.parsing import OutputParser, Parsed
+from hyperllama_nb.service.parsing.tools import parser_for
 from hyperllama_nb.service.running import RunningEngine
 from hyperllama_nb.service.shift import shifting
+from hyperllama_nb.service.structure.calls import call_of, forced
 
 LONG_PROMPT = 4_000
 """Characters above which tokenising leaves the event loop, so that other streams keep flowing."""
@@ -32,7 +35,10 @@ class Run:
     def __init__(self, engine: RunningEngine, ask: Ask) -> None:
         self.engine, self.ask = engine, ask
         able = engine.backend.capabilities(engine.spec)
-        self.mode = structure.plan(ask.format, able) if ask.format is not None else None
+        self.call = forced(tools(ask), ask.tool_choice)
+        self._called = ""
+        self.form = ask.format if self.call is None else self.call
+        self.mode = None if self.form is None else structure.plan(self.form, able)
         self.thinks = (
             not ask.raw and ask.think is not False and "thinking" in ask.manifest.capabilities
         )
@@ -41,7 +47,7 @@ class Run:
             context_length=min(ask.options.num_ctx or engine.spec.context, engine.spec.context),
             backend=engine.backend.name,
             structure=self.mode,
-            ignored=ask.options.ignored,
+            ignored=(*ask.options.ignored, *self._without_effect()),
         )
         self.params: dict[str, Any] = sampling(ask.options.values)
         self.outcome.seed = self.params.get("seed")
@@ -84,11 +90,13 @@ class Run:
             async with contextlib.aclosing(self._events()) as events:
                 async for event in events:
                     self._note(event)
-                    yield _piece(parser.feed(event.text), event)
+                    yield self._piece(parser.feed(event.text), event)
         except HyperLlamaError:
-            yield _piece(parser.flush(), Event())
+            yield self._piece(parser.flush(), Event())
             raise
-        yield _piece(parser.flush(), Event())
+        yield self._piece(parser.flush(), Event())
+        if self.call is not None:
+            yield Piece(tool_calls=(call_of(self._called, self.outcome.reason),))
 
     def _parser(self) -> OutputParser:
         """Return what tells thinking, tool calls and text apart."""
@@ -99,6 +107,24 @@ class Run:
             think=self.thinks,
             begun_thinking=self.thinks and tail.endswith(OPEN),
         )
+
+    def _without_effect(self) -> tuple[str, ...]:
+        """Return the options that a form has no use for: stop strings would leave half of it."""
+        given = "stop" in self.ask.options.given and "stop" not in self.ask.manifest.options
+        return ("stop",) if given and self.mode is not None else ()
+
+    def _piece(self, parsed: Parsed, event: Event) -> Piece:
+        """Return a piece with as many alternatives of its tokens as were asked for.
+
+        The text of a call that was demanded is kept until it is whole.
+        """
+        if self.call is not None:
+            self._called += parsed.text
+            parsed = dataclasses.replace(parsed, text="")
+        most = self.ask.logprobs
+        told = () if most is None else event.logprobs
+        logprobs = tuple(dataclasses.replace(token, top=token.top[:most]) for token in told)
+        return Piece(parsed.text, parsed.thinking, tuple(parsed.tool_calls), logprobs)
 
     def _note(self, event: Event) -> None:
         if event.reason:
@@ -135,6 +161,9 @@ class Run:
     async def _structured(self, params: dict[str, Any], mode: str) -> AsyncGenerator[Event, None]:
         """Let a model that thinks do so freely, then answer in the form that was asked for."""
         ids, made = self.outcome.prompt, 0
+        template = self.engine.prompter.template_source or ""
+        # What the model writes before a call; it is not shown.
+        marker = "" if self.call is None else parser_for(template).opening
         if self.thinks:
             begun = self.engine.prompter.decode(ids[-8:]).rstrip().endswith(OPEN)
             opening = "" if begun else f"{OPEN}\n"
@@ -151,14 +180,13 @@ class Run:
                 async for event in events:
                     thought += event.text
                     made = event.output_tokens or made
-                    if event.reason == "length":
-                        yield event
-                        return
                     yield Event(event.text, logprobs=event.logprobs)
             yield Event(f"{CLOSE}\n\n")
             ids = [*self.outcome.prompt, *self.engine.prompter.encode(f"{thought}{CLOSE}\n\n")]
-        limit = params["max_tokens"] - made
-        found = structure.structured(self.engine, ids, self.ask.format, params, limit, mode)
+        ids = [*ids, *self.engine.prompter.encode(marker)]
+        room = self.outcome.context_length - len(ids)
+        limit = min(params["max_tokens"] - made, room)
+        found = structure.structured(self.engine, ids, self.form, params, limit, mode)
         async with contextlib.aclosing(found):
             async for event in found:
                 if event.output_tokens:
@@ -182,7 +210,3 @@ class Run:
                 f"The backend {backend.name} tells up to {most} alternatives for a token, and "
                 f"`top_logprobs` asks for {wanted}. Ask for {most}, or choose another backend."
             )
-
-
-def _piece(parsed: Parsed, event: Event) -> Piece:
-    return Piece(parsed.text, parsed.thinking, tuple(parsed.tool_calls), event.logprobs)
