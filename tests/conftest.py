@@ -37,6 +37,8 @@ def _move_to(place: Path, patch: pytest.MonkeyPatch) -> None:
     patch.setenv("HYPERLLAMA_MODELS", str(place / "models"))
     patch.setenv("HYPERLLAMA_CACHE", str(place / "cache"))
     patch.setenv("IPYTHONDIR", str(place / "ipython"))
+    # No test asks a registry; those of the hub talk to a server of their own.
+    patch.setenv("HYPERLLAMA_PULL_HOSTS", "hf.co")
     for name in ("HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"):
         patch.setenv(name, str(place / name.lower()))
 

@@ -8,7 +8,11 @@ from typing import Self
 from hyperllama_nb.errors import InvalidNameError
 
 DEFAULT_HOST = "registry.ollama.ai"
-"""The host that a name without one means: part of the name contract, never contacted from here."""
+"""The host that a name without one means: part of the name contract."""
+
+HUB_HOST = "hf.co"
+HUB_HOSTS = frozenset({HUB_HOST, "huggingface.co"})
+"""The hosts that mean the Hugging Face hub, as part of a name."""
 
 DEFAULT_NAMESPACE = "library"
 DEFAULT_TAG = "latest"

@@ -14,6 +14,7 @@ from hyperllama_nb.models.manifest import Manifest
 from hyperllama_nb.models.names import Name
 from hyperllama_nb.models.progress import Progress
 from hyperllama_nb.models.sources import resolve
+from hyperllama_nb.models.sources.hosts import Policy
 from hyperllama_nb.models.work import Work
 
 if TYPE_CHECKING:
@@ -32,19 +33,21 @@ def pull(
     name: Name | None,
     progress: Callable[[Progress], None],
     cancelled: Callable[[], bool],
+    policy: Policy,
 ) -> Manifest:
     """Fetch, import and install a model; see `Store.pull`."""
-    source = resolve(text)
+    source = resolve(text, policy)
     wanted = name or source.name()
     directory = store.root / "partial" / hashlib.sha256(wanted.key.encode()).hexdigest()[:32]
-    work = Work(directory, progress, cancelled)
+    work = Work(directory, progress, cancelled, policy.runs)
     try:
         directory.mkdir(parents=True, exist_ok=True)
         _forget_abandoned(directory.parent)
         work.report("pulling manifest")
         with _alone(work, wanted):
             directory.mkdir(parents=True, exist_ok=True)
-            work.report(f"pulling {source.text} as {wanted.display}")
+            if source.text != wanted.display:
+                work.report(f"pulling {source.text} as {wanted.display}")
             existing = _existing(store, wanted)
             fetched = source.fetch(work, wanted, existing)
             if fetched.manifest is not existing:

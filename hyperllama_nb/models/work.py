@@ -55,6 +55,12 @@ def quiet(progress: Progress) -> None:
     """Ignore the progress."""
 
 
+def nobody(manifest: Manifest, source: Path) -> bool:
+    """Return False: no backend is known."""
+    del manifest, source
+    return False
+
+
 @dataclass
 class Work:
     """The means of one pull.
@@ -66,8 +72,15 @@ class Work:
     directory: Path
     progress: Callable[[Progress], None] = quiet
     cancelled: Callable[[], bool] = never
+    runs: Callable[[Manifest, Path], bool] = nobody
+    """Tells whether an installed backend can run a GGUF file as it is."""
     _reported: float = field(default=0.0, init=False)
     _told: tuple[str, int] | None = field(default=None, init=False)
+
+    @property
+    def blobs(self) -> Path:
+        """Return the directory of the store's files."""
+        return self.directory.parent.parent / "blobs"
 
     def check(self) -> None:
         """Raise PullCancelledError if the caller cancelled."""

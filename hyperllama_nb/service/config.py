@@ -6,6 +6,7 @@ from traitlets import Bool, Float, Integer, List, Unicode, default
 from traitlets.config import Configurable
 
 from hyperllama_nb.errors import InvalidOptionError
+from hyperllama_nb.models.sources.hosts import default_hosts
 from hyperllama_nb.service.options import parse_keep_alive
 
 
@@ -53,9 +54,19 @@ class HyperLlamaService(Configurable):
         "(OLLAMA_ORIGINS, separated by commas; none by default).",
     ).tag(config=True)
 
+    pull_hosts = List(
+        Unicode(),
+        help="Hosts that models are pulled from, as models.example or 127.0.0.1:5000 "
+        "(HYPERLLAMA_PULL_HOSTS, separated by commas; the usual registry and the hub by default).",
+    ).tag(config=True)
+
     @default("models_dir")
     def _default_models_dir(self) -> str:
         return os.environ.get("HYPERLLAMA_MODELS", "")
+
+    @default("pull_hosts")
+    def _default_pull_hosts(self) -> list[str]:
+        return sorted(default_hosts())
 
     @default("linger")
     def _default_linger(self) -> float:

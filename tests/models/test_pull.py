@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from hyperllama_nb.errors import (
+    ForbiddenError,
     IntegrityError,
     InvalidFileError,
     InvalidNameError,
@@ -276,7 +277,7 @@ def test_abandoned_downloads_are_forgotten(store: Store, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("text", "error"),
     [
-        ("llama3:8b", PullError),
+        ("llama3:8b", ForbiddenError),
         ("", InvalidNameError),
         ("../x", InvalidNameError),
         ("pypi:tiny-model", InvalidNameError),

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from hyperllama_nb.errors import InvalidFileError
+from hyperllama_nb.errors import ForeignFileError, InvalidFileError
 from hyperllama_nb.models.gguf import rope
 from hyperllama_nb.models.gguf.check import Header, Tensor
 
@@ -71,13 +71,13 @@ class Shape(NamedTuple):
 def read_shape(header: Header, rope_factors: tuple[float, ...] | None = None) -> Shape:
     """Return the sizes of the model that a header describes.
 
-    Raises InvalidFileError if the architecture cannot be imported, or if the sizes, the tensors
-    and their shapes do not agree.
+    Raises InvalidFileError if the sizes, the tensors and their shapes do not agree, and
+    ForeignFileError if the architecture or something in it cannot be imported.
     """
     family = header.metadata.get("general.architecture")
     architecture = ARCHITECTURES.get(family) if isinstance(family, str) else None
     if architecture is None:
-        raise InvalidFileError(
+        raise ForeignFileError(
             f"The GGUF file's architecture {str(family)[:80]!r} cannot be imported (known: "
             f"{', '.join(ARCHITECTURES)}). Pull the model's own repository with "
             "hf:organisation/repository instead."
@@ -106,7 +106,7 @@ def read_shape(header: Header, rope_factors: tuple[float, ...] | None = None) ->
         rope_scaling=None,
     )
     if read.size("rope.dimension_count", shape.head_dim) != shape.head_dim or shape.head_dim % 2:
-        raise InvalidFileError(
+        raise ForeignFileError(
             "The GGUF file rotates a part of each head only, which cannot be imported. Pull the "
             "model's own repository with hf:organisation/repository instead."
         )
@@ -186,7 +186,10 @@ class _Metadata:
 
 
 def _check_tensors(tensors: Mapping[str, Tensor], shape: Shape) -> None:
-    """Raise InvalidFileError unless exactly the expected tensors are there, in their shapes."""
+    """Raise InvalidFileError unless exactly the expected tensors are there, in their shapes.
+
+    It is ForeignFileError where there are other ones: a variant of the architecture.
+    """
     expected: dict[str, tuple[int, ...]] = {
         "token_embd.weight": (shape.vocab_size, shape.hidden),
         "output_norm.weight": (shape.hidden,),
@@ -221,7 +224,8 @@ def _check_tensors(tensors: Mapping[str, Tensor], shape: Shape) -> None:
     found = {name: tensor.shape for name, tensor in tensors.items()}
     wrong = sorted(name for name in expected | found if expected.get(name) != found.get(name, ()))
     if wrong:
-        raise InvalidFileError(
+        kind = ForeignFileError if found.keys() - expected.keys() else InvalidFileError
+        raise kind(
             f"The GGUF file's tensors are not those of a {shape.architecture.name} with "
             f"{shape.layers} layers: {', '.join(wrong[:3])} and {max(len(wrong) - 3, 0)} more are "
             "missing, unexpected or of another shape. Pull the model's own repository with "

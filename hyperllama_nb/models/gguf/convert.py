@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from hyperllama_nb.errors import InvalidFileError
+from hyperllama_nb.errors import ForeignFileError, InvalidFileError
 from hyperllama_nb.models.gguf.architectures import Shape, hugging_face_name
 from hyperllama_nb.models.gguf.check import Header, Tensor
 from hyperllama_nb.models.work import Staged, Work
@@ -33,6 +33,16 @@ CONVERTIBLE = frozenset(_PLAIN) | {
 """Kinds of tensors that can become plain numbers."""
 
 
+def check_kinds(header: Header) -> None:
+    """Raise ForeignFileError if there is a tensor of a kind that cannot be converted."""
+    foreign = {tensor.kind.name for tensor in header.tensors.values()} - CONVERTIBLE
+    if foreign:
+        raise ForeignFileError(
+            f"The GGUF file has tensors of the kind {', '.join(sorted(foreign))}, which cannot be "
+            "converted. Choose a file of another quantization."
+        )
+
+
 def size_on_disk(header: Header, encoding: str) -> int:
     """Return the bytes of the safetensors file, to within its header's padding."""
     weights = sum(math.prod(tensor.shape) for tensor in header.tensors.values())
@@ -43,14 +53,8 @@ def convert(path: Path, header: Header, shape: Shape, encoding: str, work: Work)
     """Stage `model.safetensors` with the file's tensors in `encoding` (float32, bfloat16).
 
     Peak memory is one quantised tensor and one piece; nothing larger is ever held.
-    Raises InvalidFileError if a tensor's kind cannot be converted or the file changes meanwhile.
+    Raises InvalidFileError if the file changes meanwhile.
     """
-    foreign = {tensor.kind.name for tensor in header.tensors.values()} - CONVERTIBLE
-    if foreign:
-        raise InvalidFileError(
-            f"The GGUF file has tensors of the kind {', '.join(sorted(foreign))}, which cannot be "
-            "converted. Choose a file of another quantization."
-        )
     text = _json(header, encoding)
     text += b" " * (-len(text) % 8)
     total = len(text) + 8 + sum(_bytes(tensor, encoding) for tensor in header.tensors.values())

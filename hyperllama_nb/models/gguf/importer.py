@@ -1,16 +1,15 @@
 """Import: what MAX can run, and its configuration, made from a GGUF file."""
 
 import json
-import math
-from collections import Counter
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from hyperllama_nb.errors import ForeignFileError, InvalidFileError
 from hyperllama_nb.models.gguf import rope, tokenizer
 from hyperllama_nb.models.gguf.architectures import Shape, config, read_shape
 from hyperllama_nb.models.gguf.check import Header, read_header
-from hyperllama_nb.models.gguf.convert import convert, size_on_disk
+from hyperllama_nb.models.gguf.convert import check_kinds, convert, size_on_disk
+from hyperllama_nb.models.gguf.whole import keep_whole, parameters, plain_text, quantization
 from hyperllama_nb.models.manifest import Manifest
 from hyperllama_nb.models.names import Name
 from hyperllama_nb.models.work import Fetched, Staged, Work, megabytes
@@ -31,24 +30,46 @@ def import_gguf(
     text: str,
     revision: str | None = None,
     encoding: str | None = None,
+    keep: bool = False,
 ) -> Fetched:
     """Make a model of a staged GGUF file.
 
     Matrices that MAX runs as they are stay: the GGUF itself becomes the weights. Other ones become
     `encoding` (float32, bfloat16; default: what this machine's devices want), and the GGUF is
-    kept as the source.
+    kept as the source. It is kept alone where nothing else can be made of it, or where `keep` asks
+    for that, if an installed backend runs it so.
     Raises InvalidFileError for a file that is damaged or cannot be imported, NoSpaceError.
     """
     encoding = encoding or default_encoding()
     work.report("checking the GGUF file")
-    header, factors = rope.take_factors(source.path, read_header(source.path))
-    shape = read_shape(header, factors)
+    whole = read_header(source.path)
+    facts: dict[str, Any] = {
+        "name": name,
+        "source": text,
+        "revision": revision or source.file.digest,
+    }
+    try:
+        header, factors = rope.take_factors(source.path, whole)
+        shape = read_shape(header, factors)
+        runs_as = _runs_as_it_is(header, shape) if encoding == "float32" else None
+        if runs_as is None:
+            check_kinds(header)
+    except ForeignFileError as error:
+        try:
+            kept = keep_whole(source, whole, work, facts)
+        except InvalidFileError:
+            kept = None  # why it cannot be imported says more
+        if kept is None:
+            raise
+        work.report(f"keeping the GGUF file as it is: {error}")
+        return kept
+    if keep and runs_as is None and (kept := keep_whole(source, whole, work, facts)) is not None:
+        return kept
     words = tokenizer.build(header.metadata, shape.context_length)
-    runs_as = _runs_as_it_is(header, shape) if encoding == "float32" else None
     if runs_as is not None:
         # MAX takes the encoding from the file's name alone.
-        kept = replace(source.file, path=f"model-{_SPELLED[runs_as]}.gguf", role="weights")
-        weights = [Staged(kept, source.path)]
+        kept_file = replace(source.file, path=f"model-{_SPELLED[runs_as]}.gguf", role="weights")
+        weights = [Staged(kept_file, source.path)]
     else:
         size = size_on_disk(header, encoding)
         work.report(f"importing as {encoding}: {megabytes(size)} on disk")
@@ -56,14 +77,12 @@ def import_gguf(
         weights = [source, convert(source.path, header, shape, encoding, work)]
     staged = (*weights, *_configuration(shape, words, runs_as or encoding, work))
     manifest = Manifest(
-        name=name,
-        source=text,
-        revision=revision or source.file.digest,
+        **facts,
         files=tuple(item.file for item in staged),
         architecture=shape.architecture.name,
         family=shape.architecture.model_type,
-        parameters=sum(math.prod(tensor.shape) for tensor in header.tensors.values()),
-        quantization=_quantization(header),
+        parameters=parameters(header),
+        quantization=quantization(header),
         encoding=runs_as or encoding,
         context_length=shape.context_length,
         embedding_length=shape.hidden,
@@ -72,8 +91,8 @@ def import_gguf(
         head_dim=shape.head_dim,
         vocab_size=shape.vocab_size,
         format="gguf",
-        template=_text(header.metadata, "tokenizer.chat_template"),
-        license=_text(header.metadata, "general.license"),
+        template=plain_text(header, "tokenizer.chat_template"),
+        license=plain_text(header, "general.license"),
     )
     return Fetched(manifest, staged)
 
@@ -113,31 +132,3 @@ def _configuration(
         ("tokenizer_config.json", "tokenizer", words.tokenizer_config_json),
     )
     return tuple(work.write(path, role, text.encode()) for path, role, text in files)
-
-
-def _quantization(header: Header) -> str:
-    """Return the kind that most of the weights have, with the suffix of its mixture."""
-    counts: Counter[str] = Counter()
-    for tensor in header.tensors.values():
-        if tensor.name.startswith("blk.") and len(tensor.shape) > 1:
-            counts[tensor.kind.name] += math.prod(tensor.shape)
-    kind = counts.most_common(1)[0][0]
-    mixture = _MIXTURES.get(header.metadata.get("general.file_type", -1))
-    return mixture if mixture and mixture.startswith(kind) else kind
-
-
-_MIXTURES = {
-    11: "Q3_K_S",
-    12: "Q3_K_M",
-    13: "Q3_K_L",
-    14: "Q4_K_S",
-    15: "Q4_K_M",
-    16: "Q5_K_S",
-    17: "Q5_K_M",
-}
-"""Mixtures of kinds that have a name of their own, by `general.file_type`."""
-
-
-def _text(metadata: Mapping[str, Any], key: str) -> str | None:
-    value = metadata.get(key)
-    return value if isinstance(value, str) and value else None

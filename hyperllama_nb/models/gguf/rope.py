@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hyperllama_nb.errors import InvalidFileError
+from hyperllama_nb.errors import ForeignFileError
 from hyperllama_nb.models.gguf.check import Header
 
 _TENSOR = "rope_freqs.weight"
@@ -21,7 +21,7 @@ _LLAMA3_FACTORS = (8.0, 32.0)
 def take_factors(path: Path, header: Header) -> tuple[Header, tuple[float, ...] | None]:
     """Return the header without its tensor of rotary factors, and the factors.
 
-    Raises InvalidFileError if the tensor is not a vector of 32-bit numbers.
+    Raises ForeignFileError if the tensor is not a vector of 32-bit numbers.
     """
     tensor = header.tensors.get(_TENSOR)
     if tensor is None:
@@ -47,7 +47,7 @@ def scaling(
     """Return the `rope_scaling` of the configuration, None for none.
 
     Factors are taken only where they are exactly those of a known scaling.
-    Raises InvalidFileError for every other one.
+    Raises ForeignFileError for every other one.
     """
     if kind not in {None, "none", "linear"} or (kind == "linear" and factors is not None):
         raise _unknown(str(kind))
@@ -83,8 +83,8 @@ def llama3_factors(factor: float, theta: float, head_dim: int) -> list[float]:
     return made
 
 
-def _unknown(kind: str) -> InvalidFileError:
-    return InvalidFileError(
+def _unknown(kind: str) -> ForeignFileError:
+    return ForeignFileError(
         f"The GGUF file scales its rotary positions ({kind[:80]}) in a way that cannot be imported "
         "exactly. Pull the model's own repository with hf:organisation/repository instead."
     )

