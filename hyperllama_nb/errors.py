@@ -6,8 +6,10 @@
     │   ├── InvalidOptionError      400
     │   ├── PromptTooLongError      400
     │   └── InvalidFileError        400   a model file that is damaged or hostile
+    │       └── ForeignFileError    400   a sound one that cannot be imported
     ├── AuthenticationError         401   no credential, or one that is not known
     ├── ForbiddenError              403   a known caller who may not do this
+    ├── SlowRequestError            408   the body did not arrive in time
     ├── TooLargeError               413   more than a request may carry
     ├── RateLimitedError            429   this caller asks too often
     ├── ModelNotFoundError          404
@@ -103,6 +105,12 @@ class InvalidFileError(RequestError):
     code = "invalid_file"
 
 
+class ForeignFileError(InvalidFileError):
+    """A model file that seems sound, of a kind that cannot be imported."""
+
+    code = "foreign_file"
+
+
 class AuthenticationError(HyperLlamaError):
     """The request has no credential, or one that nobody knows."""
 
@@ -115,6 +123,13 @@ class ForbiddenError(HyperLlamaError):
 
     status = 403
     code = "forbidden"
+
+
+class SlowRequestError(HyperLlamaError):
+    """The request's body did not arrive in time."""
+
+    status = 408
+    code = "slow_request"
 
 
 class TooLargeError(HyperLlamaError):
