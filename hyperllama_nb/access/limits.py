@@ -11,6 +11,9 @@ from hyperllama_nb.errors import RateLimitedError
 MAX_BODY_BYTES = 32 << 20
 """A prompt of a million tokens takes about 4 MB; images in base64 are the reason for more."""
 
+BODY_SECONDS = 120.0
+"""Time for a whole body to arrive, so that nobody holds a connection with a byte a minute."""
+
 MAX_HEADER_BYTES = 16 << 10
 """Of one header line, and of the request line."""
 

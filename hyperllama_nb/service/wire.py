@@ -1,5 +1,6 @@
 """Reading requests and writing answers: NDJSON for Ollama's clients, events for OpenAI's."""
 
+import asyncio
 import json
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Iterable, Mapping
@@ -9,8 +10,9 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from aiohttp import web
 
+from hyperllama_nb.access import limits
 from hyperllama_nb.access.limits import MAX_BODY_BYTES, MAX_NESTING, nested_too_deeply
-from hyperllama_nb.errors import RequestError, TooLargeError
+from hyperllama_nb.errors import RequestError, SlowRequestError, TooLargeError
 from hyperllama_nb.service.refusals import error_body, openai_error
 
 T = TypeVar("T")
@@ -37,10 +39,17 @@ class Body:
     async def read(cls, request: web.Request) -> "Body":
         """Parse the request's body; bytes after the first JSON value are ignored, as Ollama does.
 
-        Raises RequestError if there is no body, or it is not a JSON object, and TooLargeError.
+        Raises RequestError if there is no body, or it is not a JSON object, TooLargeError and
+        SlowRequestError.
         """
         try:
-            raw = await request.read()
+            async with asyncio.timeout(limits.BODY_SECONDS):
+                raw = await request.read()
+        except TimeoutError:
+            raise SlowRequestError(
+                f"The request body did not arrive within {limits.BODY_SECONDS:.0f} s. Send it at "
+                "once, or in smaller requests."
+            ) from None
         except web.HTTPRequestEntityTooLarge:
             raise TooLargeError(
                 f"The request body is larger than {MAX_BODY_BYTES >> 20} MiB. Shorten the prompt, "
