@@ -85,7 +85,10 @@ class Policy:
                 'http:// out, or send "insecure": true for a registry on this machine.'
             )
         try:
-            plain = self.insecure and is_loopback(httpx.URL(f"http://{host}").host)
+            url = httpx.URL(f"http://{host}")
+            if not url.host or (url.port or 0) >= 1 << 16:
+                raise httpx.InvalidURL("no such port")
+            plain = self.insecure and is_loopback(url.host)
             if scheme == "http" and not plain:
                 raise RequestError(
                     f"insecure protocol http: it is spoken with this machine alone, and {host} is "

@@ -65,7 +65,8 @@ class OllamaSource:
                 places = [entry for place in places for entry in _entries(place, part)]
             for place in places:
                 if place.is_file():
-                    return cls(name, root, place)
+                    # In the case in which Ollama keeps it.
+                    return cls(Name(*place.parts[-4:]), root, place)
         return None
 
     @property
@@ -103,9 +104,8 @@ class OllamaSource:
 
     def _text(self, layer: Layer) -> bytes:
         data = _read(self._blob(layer), layer.size)
-        verify(
-            f"sha256:{hashlib.sha256(data).hexdigest()}", layer.digest, f"{layer.kind} in Ollama"
-        )
+        actual = f"sha256:{hashlib.sha256(data).hexdigest()}"
+        verify(actual, layer.digest, f"The {layer.kind} in Ollama's directory")
         return data
 
     def _blob(self, layer: Layer) -> Path:
