@@ -10,7 +10,8 @@ from hyperllama_nb.commands.options import Parser, UsageError
 from hyperllama_nb.display.tables import Table, human_ago
 
 if TYPE_CHECKING:
-    from hyperllama_nb.access.keys import Key, KeyStore
+    from hyperllama_nb.access.key import Key
+    from hyperllama_nb.access.keys import KeyStore
     from hyperllama_nb.commands.context import Context
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
