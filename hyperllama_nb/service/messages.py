@@ -22,6 +22,7 @@ def read_message(message: Any) -> dict[str, Any]:
         raise RequestError(
             "json: cannot unmarshal a message: each must be an object with `role` and `content`."
         )
+    message = {key.lower(): value for key, value in message.items()}
     role = message.get("role")
     if not isinstance(role, str) or not role:
         raise RequestError("Each message needs a `role`: system, user, assistant or tool.")

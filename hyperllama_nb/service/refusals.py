@@ -13,7 +13,7 @@ from hyperllama_nb.service.privacy import outline
 log = logging.getLogger(__name__)
 
 _TEXTS = {404: "404 page not found", 405: "405 method not allowed"}
-"""What Ollama's router says, in plain text."""
+"""What Ollama's router says, in plain text; here it is the error of an object like any other."""
 
 _ROUTES = (
     "POST /v1/chat/completions, /v1/completions and /v1/embeddings, and GET /v1/models are there."
@@ -36,14 +36,13 @@ def refusal(request: web.Request, error: BaseException) -> web.Response:
 def http_refusal(request: web.Request, error: web.HTTPException) -> web.Response:
     """Return the answer to a request that reaches no route, or none to the end."""
     headers = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
+    code = error.reason.lower().replace(" ", "_")
     if _in_openais_words(request):
         message = f"{request.method} {request.path}: {error.reason}. {_ROUTES}"
-        code = error.reason.lower().replace(" ", "_")
         body = envelope(message, error.status, code)
         return web.json_response(body, status=error.status, headers=headers)
-    if text := _TEXTS.get(error.status):
-        return web.Response(status=error.status, text=text, headers=headers)
-    return web.json_response({"error": error.text or error.reason}, status=error.status)
+    text = _TEXTS.get(error.status) or error.text or error.reason
+    return web.json_response({"error": text, "code": code}, status=error.status, headers=headers)
 
 
 def error_body(error: BaseException) -> dict[str, str]:

@@ -286,7 +286,7 @@ def test_a_missing_origin_is_pulled(thread, monkeypatch):
     with thread() as service:
         pulled = []
 
-        def pull(store, text, *, name, progress, cancelled):
+        def pull(store, text, *, name, progress, cancelled, policy):
             pulled.append((text, name))
             install_tiny(store, name)
 

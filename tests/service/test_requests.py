@@ -5,19 +5,6 @@ import pytest
 from tests.service.hosting import ANSWER, error_of
 
 
-@pytest.mark.parametrize("path", ["/api/generate", "/api/chat", "/api/show", "/api/pull"])
-def test_an_empty_body_is_said(client, path):
-    response = client.post(path)
-    assert (response.status_code, error_of(response)) == (400, "missing request body")
-
-
-@pytest.mark.parametrize("body", [b"{", b"x", b'{"model": }', b"[1]", b'"x"', b"\xff"])
-def test_a_body_that_is_no_object_is_said(client, body):
-    response = client.post("/api/generate", content=body)
-    assert response.status_code == 400
-    assert error_of(response)
-
-
 @pytest.mark.parametrize(
     "fields",
     [
@@ -66,33 +53,15 @@ def test_a_wrong_value_is_400_and_says_why(client, fields, text):
     assert error_of(response).startswith(text)
 
 
-def test_keys_match_without_regard_to_case_and_null_is_absent(service):
-    answer = service.client.post(
-        "/api/generate",
-        content=b'{"MODEL": "tiny", "Prompt": "x", "stream": false, "options": null} trailing',
-    )
-    assert answer.json()["response"] == ANSWER
-
-
-@pytest.mark.parametrize("path", ["/nothing", "/api", "/api/generate/x", "/v1"])
-def test_an_unknown_path_is_404_in_plain_text(client, path):
-    response = client.get(path)
-    assert (response.status_code, response.text) == (404, "404 page not found")
-
-
-@pytest.mark.parametrize(
-    ("method", "path"), [("GET", "/api/generate"), ("POST", "/api/tags"), ("PUT", "/api/chat")]
-)
-def test_a_wrong_method_is_405(client, method, path):
-    response = client.request(method, path)
-    assert (response.status_code, response.text) == (405, "405 method not allowed")
-    assert response.headers["allow"]
-
-
 @pytest.mark.compat("POST /api/push", "pushing a model", "not supported", "501 in words")
 @pytest.mark.compat("POST /api/me", "accounts", "not supported", "501 in words")
+@pytest.mark.compat("POST /api/signout", "accounts", "not supported", "501 in words")
+@pytest.mark.compat("DELETE /api/user/keys/:key", "accounts", "not supported", "501 in words")
 @pytest.mark.compat(
     "POST /api/experimental/web_search", "web search", "not supported", "501 in words"
+)
+@pytest.mark.compat(
+    "POST /api/experimental/web_fetch", "web search", "not supported", "501 in words"
 )
 @pytest.mark.parametrize(
     ("method", "path"),

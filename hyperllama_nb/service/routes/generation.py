@@ -92,6 +92,8 @@ async def chat_route(request: web.Request) -> web.StreamResponse:
 def _common(request: web.Request, body: Body, manifest: Manifest) -> dict[str, Any]:
     """Return the fields that both routes read alike; raises RequestError for wrong ones."""
     if body.raw("template"):
+        if body.get("raw", bool):
+            raise RequestError("raw mode does not support template, system, or context")
         raise RequestError(
             "A `template` in a request is not accepted: a template is code that runs in the "
             "service. Use the model's own, or `raw: true` with a prompt that you have rendered."

@@ -8,13 +8,22 @@ from typing import Any
 from aiohttp import web
 
 from hyperllama_nb._version import __version__
-from hyperllama_nb.errors import InvalidNameError, ModelNotFoundError, RequestError
+from hyperllama_nb.errors import (
+    ForbiddenError,
+    InvalidNameError,
+    ModelNotFoundError,
+    RequestError,
+)
+from hyperllama_nb.models.catalog import ENTRIES
 from hyperllama_nb.models.manifest import Manifest
 from hyperllama_nb.service.abilities import abilities
 from hyperllama_nb.service.keys import SERVICE
 from hyperllama_nb.service.wire import Body, answer
 
 routes = web.RouteTableDef()
+
+_CLOUD = (":cloud", "-cloud")
+"""How the names of models end that run elsewhere."""
 
 OLLAMA_VERSION = "0.33.0"
 """The version of Ollama's API that clients may expect; they compare it, so it is numeric."""
@@ -42,6 +51,21 @@ async def version(request: web.Request) -> web.Response:
     """Tell the API's version, with ours behind the dash."""
     del request
     return web.json_response({"version": f"{OLLAMA_VERSION}-hyperllama.{__version__}"})
+
+
+@routes.get("/api/status", allow_head=False)
+async def cloud_status(request: web.Request) -> web.Response:
+    """Tell that no model runs elsewhere."""
+    del request
+    return web.json_response({"cloud": {"disabled": True, "source": "config"}})
+
+
+@routes.get("/api/experimental/model-recommendations", allow_head=False)
+async def recommendations(request: web.Request) -> web.Response:
+    """List what the catalog knows by name."""
+    del request
+    known = [{"model": entry.name, "description": entry.description} for entry in ENTRIES]
+    return web.json_response({"recommendations": known})
 
 
 @routes.get("/api/tags")
@@ -151,6 +175,11 @@ def in_ollamas_words(name: str, missing: str = "", wrong: str = "") -> Iterator[
     except InvalidNameError as error:
         raise InvalidNameError(f"{wrong or 'invalid model name'}: {error}") from None
     except ModelNotFoundError as error:
+        if name.lower().endswith(_CLOUD):
+            raise ForbiddenError(
+                "ollama cloud is disabled: remote model is unavailable. Models run on this "
+                "machine: name one without `cloud` in its tag."
+            ) from None
         next_step = str(error).partition("not found")[2]
         raise ModelNotFoundError(f"{missing or f'model {name!r} not found'}{next_step}") from None
 

@@ -8,12 +8,14 @@ from aiohttp import web
 
 from hyperllama_nb.errors import HyperLlamaError, InvalidNameError
 from hyperllama_nb.hardware import detect
+from hyperllama_nb.models.creation import Changes
 from hyperllama_nb.models.gguf.check import read_header
 from hyperllama_nb.models.manifest import Manifest
 from hyperllama_nb.models.store import Store
 from hyperllama_nb.service.abilities import abilities
 from hyperllama_nb.service.keys import SERVICE
 from hyperllama_nb.service.launching import plan
+from hyperllama_nb.service.options import Options
 from hyperllama_nb.service.routes.ollama import local_time, named
 from hyperllama_nb.service.service import Service
 from hyperllama_nb.service.wire import Body
@@ -32,9 +34,13 @@ async def show(request: web.Request) -> web.Response:
         manifest = service.store.get(name)
     except InvalidNameError as error:
         raise InvalidNameError(f"invalid model name: {error}") from None
+    # A client may ask what the model would be with a system prompt and options of its own.
+    options = Options.merge(None, body.raw("options"))
+    asked = {key: value for key, value in options.values.items() if key in options.given}
+    shown = Changes(body.get("system", str, ""), options=asked).apply(manifest)
     described: dict[str, Any] = {
-        "modelfile": modelfile(manifest),
-        "parameters": "\n".join(parameters(manifest)),
+        "modelfile": modelfile(shown),
+        "parameters": "\n".join(parameters(shown)),
         "template": manifest.template or "",
         "details": manifest.details(),
         "model_info": manifest.model_info(),
@@ -58,8 +64,8 @@ async def show(request: web.Request) -> web.Response:
         described["model_info"]["general.basename"] = name
     if body.get("verbose", bool):
         described |= await asyncio.to_thread(_verbose, service.store, manifest)
-    if manifest.system:
-        described["system"] = manifest.system
+    if shown.system:
+        described["system"] = shown.system
     if manifest.messages:
         described["messages"] = [dict(message) for message in manifest.messages]
     if manifest.license_text or manifest.license:
