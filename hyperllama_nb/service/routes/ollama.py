@@ -17,7 +17,7 @@ from hyperllama_nb.errors import (
 from hyperllama_nb.models.catalog import ENTRIES
 from hyperllama_nb.models.manifest import Manifest
 from hyperllama_nb.service.abilities import abilities
-from hyperllama_nb.service.keys import SERVICE
+from hyperllama_nb.service.keys import MODEL, SERVICE, caller
 from hyperllama_nb.service.wire import Body, answer
 
 routes = web.RouteTableDef()
@@ -126,7 +126,12 @@ async def pull(request: web.Request) -> web.StreamResponse:
     given = body.get("name", str, "") if body.get("model", str, "") else ""
     if not text.strip():
         raise RequestError("invalid model name")
-    lines = request.app[SERVICE].pulls.pull(text, given or None)
+    lines = request.app[SERVICE].pulls.pull(
+        text,
+        given or None,
+        local=caller(request).may("admin"),
+        insecure=body.get("insecure", bool, False),
+    )
     return await answer(request, lines, stream=body.get("stream", bool, True))
 
 
@@ -164,7 +169,9 @@ def find(request: web.Request, body: Body) -> Manifest:
             "model '' not found: the request names no model. `hyperllama list` shows the names."
         )
     with in_ollamas_words(name):
-        return request.app[SERVICE].store.get(name)
+        manifest = request.app[SERVICE].store.get(name)
+    request[MODEL] = manifest.name.display
+    return manifest
 
 
 @contextmanager
