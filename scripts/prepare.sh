@@ -7,6 +7,8 @@ set -eu
     npm install --silent --no-audit --no-fund --prefix .cache/npm ollama
 ) &
 clients=$!
-hyperllama pull smollm2:135m
-hyperllama load smollm2:135m
+for model in smollm2:135m all-minilm; do
+    hyperllama pull "$model"
+    hyperllama load "$model"
+done
 wait "$clients"
