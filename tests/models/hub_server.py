@@ -25,6 +25,10 @@ class Hub:
         self.commit = COMMIT
         self.requests: list[tuple[str, str, str | None]] = []
         """Method, path and Range header of each request."""
+        self.elsewhere: str | None = None
+        """The URL of another hub, to which the downloads of large files are sent on."""
+        self.credentials: list[str | None] = []
+        """The Authorization header of each request."""
         self.url = ""
         self.ended = threading.Event()
 
@@ -51,6 +55,7 @@ def serve(hub: Hub) -> Iterator[Hub]:
         def _answer(self, body: bool) -> None:
             path = self.path.split("?")[0]
             hub.requests.append((self.command, self.path, self.headers.get("Range")))
+            hub.credentials.append(self.headers.get("Authorization"))
             repository = re.escape(hub.repository)
             if re.fullmatch(rf"/api/models/{repository}(/revision/[^/]+)?", path):
                 self._json({"id": hub.repository, "sha": hub.commit, "siblings": _siblings(hub)})
@@ -76,7 +81,10 @@ def serve(hub: Hub) -> Iterator[Hub]:
             data = hub.files[name]
             range_ = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
             start = int(range_[1]) if range_ else 0
-            self.send_response(206 if range_ else 200)
+            away = hub.elsewhere if _large(name) else None
+            self.send_response(302 if away else 206 if range_ else 200)
+            if away:
+                self.send_header("Location", f"{away}{self.path}")
             self.send_header("ETag", f'"{_etag(name, data)}"')
             self.send_header("X-Linked-Etag", f'"{_etag(name, data)}"')
             self.send_header("X-Linked-Size", str(len(data)))
@@ -84,9 +92,9 @@ def serve(hub: Hub) -> Iterator[Hub]:
             self.send_header("Accept-Ranges", "bytes")
             if range_:
                 self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
-            self.send_header("Content-Length", str(len(data) - start))
+            self.send_header("Content-Length", str(0 if away else len(data) - start))
             self.end_headers()
-            if not body:
+            if not body or away:
                 return
             if name in hub.dropped:
                 hub.dropped.discard(name)

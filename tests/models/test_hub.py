@@ -4,7 +4,6 @@ import hashlib
 import json
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,30 +19,9 @@ from hyperllama_nb.models import Name, Progress, Store
 from hyperllama_nb.models.sources import resolve
 from tests.models import checkpoints
 from tests.models.gguf_files import tiny_llama
-from tests.models.hub_server import COMMIT, Hub, serve
+from tests.models.hub_server import COMMIT, Hub
 
 SOURCE = "hf:team/tiny"
-
-
-@pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
-    monkeypatch.setenv("HF_HUB_DISABLE_XET", "1")
-    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-    monkeypatch.delenv("HF_HUB_CACHE", raising=False)
-    return tmp_path / "hf" / "hub"
-
-
-@pytest.fixture
-def hub(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    with serve(Hub("team/tiny", checkpoints.files())) as served:
-        monkeypatch.setenv("HF_ENDPOINT", served.url)
-        yield served
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "models")
 
 
 def test_checkpoint_is_installed_with_its_facts(hub: Hub, store: Store) -> None:
