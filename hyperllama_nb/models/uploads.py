@@ -8,11 +8,12 @@ import shutil
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from hyperllama_nb.errors import NoSpaceError, RequestError, StoreError, TooLargeError
+from hyperllama_nb.models import external
 from hyperllama_nb.models.store import Store
 from hyperllama_nb.models.work import RESERVE, megabytes
 
@@ -52,7 +53,7 @@ class Uploads:
             os.utime(upload)
         except OSError:
             blob = self._blobs / name
-            return blob if blob.is_file() else None
+            return blob if external.intact(blob) else None
         return upload
 
     @contextmanager
@@ -87,14 +88,11 @@ class Uploads:
 
     def sweep(self) -> None:
         """Remove what was uploaded, or begun, more than a day ago and not asked for since."""
-        if not self._directory.is_dir():
-            return
-        for path in self._directory.iterdir():
-            try:
+        for path in self._directory.glob("*"):
+            # Another process may sweep, too.
+            with suppress(OSError):
                 if time.time() - path.stat().st_mtime > KEPT:
                     path.unlink()
-            except FileNotFoundError:
-                continue
 
 
 class Upload:

@@ -19,6 +19,7 @@ from hyperllama_nb.engines.base import Backend, load_backends
 from hyperllama_nb.errors import ConflictError, EngineMissingError
 from hyperllama_nb.models.sources.hosts import Policy
 from hyperllama_nb.models.store import Store
+from hyperllama_nb.models.uploads import Uploads
 from hyperllama_nb.runtime import ENVIRONMENT_RELEVANT, PROTOCOL, runtime_dir
 from hyperllama_nb.service.config import HyperLlamaService
 from hyperllama_nb.service.manager import Manager
@@ -70,6 +71,7 @@ class Service:
     def start(self) -> None:
         """Begin to live: expire models, and the service itself unless a kernel hosts it."""
         self.manager.start()
+        self._spawn(asyncio.to_thread(Uploads(self.store).sweep))
         if self.host == "process":
             self._spawn(self._linger())
 

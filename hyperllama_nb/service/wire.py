@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
@@ -22,6 +23,8 @@ LEASE_HEADER = "X-HyperLlama-Lease"
 PROGRESS_HEADER = "X-HyperLlama-Progress"
 
 _decode = json.JSONDecoder().raw_decode
+
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 def now() -> str:
@@ -66,6 +69,8 @@ class Body:
             value, _ = _decode(raw.decode().lstrip())
         except (ValueError, RecursionError) as error:
             raise RequestError(f"The request body is not JSON: {error}.") from error
+        if _SURROGATE.search(raw):
+            value = _text_alone(value)
         if value is None:
             value = {}
         if not isinstance(value, dict):
@@ -93,6 +98,15 @@ class Body:
     def names(self) -> Iterable[str]:
         """Return the names of the fields that are there, in lower case."""
         return self._values.keys()
+
+
+def _text_alone(value: Any) -> Any:
+    """Return the value with halves of surrogate pairs replaced: JSON can write them, text cannot.
+
+    Go's decoder does the same.
+    """
+    written = json.dumps(value, ensure_ascii=False).encode("utf-16", "surrogatepass")
+    return json.loads(written.decode("utf-16", "replace"))
 
 
 def _kind(value: Any) -> str:

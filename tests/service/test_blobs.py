@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from hyperllama_nb.access import limits
 from hyperllama_nb.models import uploads
 from tests.service.hosting import error_of, until
 
@@ -107,6 +108,17 @@ def test_an_upload_that_breaks_off_leaves_nothing(thread):
         raw.close()
         until(lambda: not held(service))
         assert service.client.head(f"/api/blobs/{DIGEST}").status_code == 404
+
+
+def test_an_upload_that_stalls_is_ended(thread, monkeypatch):
+    monkeypatch.setattr(limits, "BODY_SECONDS", 0.2)
+    with thread() as service, socket.socket(socket.AF_UNIX) as raw:
+        raw.connect(str(service.socket))
+        head = f"POST /api/blobs/{DIGEST} HTTP/1.1\r\nHost: x\r\nContent-Length: 10000\r\n\r\n"
+        raw.sendall(head.encode() + BYTES[:100])
+        answer = raw.recv(1000)
+        assert answer.startswith(b"HTTP/1.1 408 ")
+        assert held(service) == []
 
 
 def test_an_upload_that_cannot_fit_is_refused_at_once(thread, monkeypatch):

@@ -156,6 +156,15 @@ def test_the_keys_of_a_message_match_in_any_case(client):
     assert "<|im_start|>user\nHi<|im_end|>" in found
 
 
+@pytest.mark.compat(ALL, "half a surrogate pair in a text", "same", "U+FFFD")
+def test_half_a_surrogate_pair_is_replaced(client):
+    body = rb'{"model": "tiny", "prompt": "a\ud83e\udd99\uD800b", "stream": false, "nobody": NaN}'
+    assert client.post("/api/generate", content=body).json()["response"] == ANSWER
+    body = body.replace(b'"stream": false', b'"_debug_render_only": true')
+    info = client.post("/api/generate", content=body).json()["_debug_info"]
+    assert "a🦙\ufffdb" in info["rendered_template"]
+
+
 def test_a_null_body_is_an_empty_object(client):
     response = client.post("/api/generate", content=b"null")
     assert response.status_code == 404

@@ -98,5 +98,8 @@ def test_what_is_wrong_is_said(client, path, body, status, text):
 
 def test_an_embedding_model_has_a_tokenizer_too(service, client):
     install_tiny(service.store, "embedder", architecture="BertModel")
-    assert len(tokenize(client, model="embedder", content="abc").json()["tokens"]) == 3
+    plain = tokenize(client, model="embedder", content="abc").json()["tokens"]
+    assert len(plain) == 3
+    around = tokenize(client, model="embedder", content="abc", add_special=True).json()["tokens"]
+    assert around == plain  # this tokenizer puts nothing around a text
     service.store.delete("embedder")

@@ -10,12 +10,18 @@ from typing import Any
 
 from aiohttp import web
 
-from hyperllama_nb.errors import InvalidNameError, ModelNotFoundError, RequestError
+from hyperllama_nb.access import limits
+from hyperllama_nb.errors import (
+    InvalidNameError,
+    ModelNotFoundError,
+    RequestError,
+    SlowRequestError,
+)
 from hyperllama_nb.models.creation import Changes, assemble, check_files, derive
 from hyperllama_nb.models.names import Name
 from hyperllama_nb.models.uploads import Uploads, read_digest
 from hyperllama_nb.models.work import CHUNK
-from hyperllama_nb.service.keys import SERVICE
+from hyperllama_nb.service.keys import SERVICE, caller
 from hyperllama_nb.service.messages import read_message
 from hyperllama_nb.service.options import Options
 from hyperllama_nb.service.routes.ollama import in_ollamas_words
@@ -63,20 +69,28 @@ async def create(request: web.Request) -> web.StreamResponse:
         raise RequestError("Both `from` and `files` were given. A model is made of one of them.")
     changes, ignored = _changes(body, name)
     if origin:
-        lines = _derived(service, _origin(origin), name, changes, ignored)
+        local = caller(request).may("admin")
+        lines = _derived(service, _origin(origin), name, changes, ignored, local=local)
     else:
         lines = _assembled(service, _digests(files), name, changes, ignored)
     return await answer(request, lines, stream=body.get("stream", bool, True))
 
 
 async def _derived(
-    service: Service, origin: Name, name: Name, changes: Changes, ignored: tuple[str, ...]
+    service: Service,
+    origin: Name,
+    name: Name,
+    changes: Changes,
+    ignored: tuple[str, ...],
+    *,
+    local: bool,
 ) -> AsyncGenerator[Line, None]:
     """Make a model of another one, which is pulled if it is not there."""
     try:
         base = service.store.get(origin)
     except ModelNotFoundError:
-        async with aclosing(service.pulls.pull(origin.display, origin.display)) as pulled:
+        text = origin.display
+        async with aclosing(service.pulls.pull(text, text, local=local)) as pulled:
             async for line in pulled:
                 if line.get("status") != "success":
                     yield line
@@ -210,14 +224,29 @@ async def receive_blob(request: web.Request) -> web.Response:
     uploads = Uploads(request.app[SERVICE].store)
     if uploads.find(digest) is not None:
         # To answer before the client has sent all of it can look like a broken connection.
-        async for _ in request.content.iter_chunked(CHUNK):
+        async for _ in _chunks(request):
             pass
         return web.Response()
     with uploads.receiving(digest, request.content_length) as upload:
-        async for chunk in request.content.iter_chunked(CHUNK):
+        async for chunk in _chunks(request):
             await asyncio.to_thread(upload.write, chunk)
         await asyncio.to_thread(upload.finish)
     return web.Response(status=201)
+
+
+async def _chunks(request: web.Request) -> AsyncGenerator[bytes, None]:
+    """Yield the body as it comes, however large; raises SlowRequestError when nothing comes."""
+    while True:
+        try:
+            async with asyncio.timeout(limits.BODY_SECONDS):
+                chunk = await request.content.read(CHUNK)
+        except TimeoutError:
+            raise SlowRequestError(
+                f"Nothing of the upload came for {limits.BODY_SECONDS:.0f} s. Send it again."
+            ) from None
+        if not chunk:
+            return
+        yield chunk
 
 
 def _find(request: web.Request) -> None:

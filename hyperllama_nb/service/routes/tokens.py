@@ -27,7 +27,8 @@ LARGEST_ID = 2**32 - 1
 async def tokenize(request: web.Request) -> web.Response:
     """Return the token ids of a text.
 
-    `add_special` (default false) adds the tokens that a prompt of the model begins with;
+    `add_special` (default false) adds the tokens that a prompt of the model begins with, or that
+    are around a text which is embedded;
     `parse_special` (default true) reads `<|im_end|>` and the like as the tokens that they name.
     """
     body = await Body.read(request)
@@ -36,6 +37,8 @@ async def tokenize(request: web.Request) -> web.Response:
     start, special = body.get("add_special", bool), body.get("parse_special", bool, True)
 
     def ids(tokens: Tokens) -> list[int]:
+        if start and "embedding" in manifest.capabilities:
+            return tokens.whole(text, LARGEST_ID)[0]
         if special:
             return tokens.encode(text, start=start)
         return [
