@@ -78,7 +78,8 @@ async def telling(tell: Callable[[], Awaitable[None]], every: float) -> AsyncIte
     async def speak() -> None:
         while not over.is_set():
             try:
-                await asyncio.wait_for(over.wait(), every)
+                async with asyncio.timeout(every):
+                    await over.wait()
             except TimeoutError:
                 await tell()
 

@@ -29,8 +29,10 @@ class Changes:
 
     async def wait(self, seconds: float | None = None) -> None:
         """Wait for the next change, for at most so many seconds."""
+        # Not `wait_for`, which in Python 3.11 forgets a cancellation that comes with the change.
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._event.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._event.wait()
 
 
 class Room:

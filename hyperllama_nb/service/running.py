@@ -124,7 +124,8 @@ class RunningEngine:
             await self.process.start(launch, self.backend, self._on_phase)
             # Meanwhile, so that the first request does not pay for it.
             await asyncio.to_thread(self.prompter.load)
-            self.wire = await self.process.wait_ready(self.model, deadline or None, self.spec.task)
+            limit = deadline if 0 < deadline < math.inf else None
+            self.wire = await self.process.wait_ready(self.model, limit, self.spec.task)
         except asyncio.CancelledError:
             await self.stop()
             raise

@@ -1,0 +1,213 @@
+"""The manager against all that can happen, in any order: a state machine over a simulation."""
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from tests.service.simulation import CAPACITY, SIZES, Request, World, key
+
+MODELS = st.sampled_from(sorted(SIZES))
+
+ROUNDS = 300
+"""So many times the remaining requests are helped along; each needs a few rounds at most."""
+
+
+class Scheduler(RuleBasedStateMachine):
+    """Requests come, end and leave, engines load, fail and die, time passes."""
+
+    def __init__(self):
+        super().__init__()
+        self.world = None
+        self.settled = True
+        self.leases = []
+        self.unloads = []
+
+    @initialize(slots=st.integers(1, 2), max_queue=st.integers(0, 3), max_loaded=st.integers(0, 2))
+    def begin(self, slots, max_queue, max_loaded):
+        self.world = World(slots, max_queue, max_loaded)
+
+    # What happens
+
+    @rule(
+        model=MODELS,
+        caller=st.sampled_from("pqr"),
+        context=st.sampled_from([None, None, 100, 5000, 9000, 10**6]),
+        keep_alive=st.sampled_from([None, None, 0.0, 2.0, float("inf")]),
+        backend=st.sampled_from([None, None, None, "x", "y"]),
+        leased=st.booleans(),
+        settled=st.booleans(),
+    )
+    def ask(self, model, caller, context, keep_alive, backend, leased, settled):
+        lease = self.leases[0].id if leased and self.leases else None
+        fields = {"context": context, "keep_alive": keep_alive, "backend": backend, "lease": lease}
+        if settled:
+            self.world.settle()
+        request = Request(self.world, model, caller, **fields)
+        self.settled = settled
+        if not settled:
+            return
+        engine = self.world.manager.engines.get(key(model))
+        ready = engine is not None and engine.state == "ready"
+        most = self.world.max_queue + self.world.slots if ready else max(1, self.world.max_queue)
+        self.world.settle()
+        assert (request.stage == "refused") == (request.present >= most)
+
+    @precondition(lambda self: self.world.requests)
+    @rule(number=st.integers(0, 99), settled=st.booleans())
+    def leave(self, number, settled):
+        requests = self.world.requests
+        requests[number % len(requests)].task.cancel()
+        self.settled = settled
+
+    @precondition(lambda self: self.running)
+    @rule(number=st.integers(0, 99), settled=st.booleans())
+    def finish(self, number, settled):
+        self.running[number % len(self.running)].end.set()
+        self.settled = settled
+
+    @precondition(lambda self: self.world.loading)
+    @rule(works=st.sampled_from([True, True, True, False]), settled=st.booleans())
+    def end_load(self, works, settled):
+        self.world.loading[0].ready.set_result(works)
+        self.settled = settled
+
+    @precondition(lambda self: self.world.alive)
+    @rule(number=st.integers(0, 99))
+    def die(self, number):
+        process = self.world.alive[number % len(self.world.alive)]
+        if process.ready.done():
+            process.die(1)
+        self.world.settle()
+
+    @rule(seconds=st.sampled_from([0.1, 1.0, 4.0, 20.0, 400.0]))
+    def pass_time(self, seconds):
+        self.world.pass_time(seconds)
+
+    @rule(model=MODELS)
+    def unload_soon(self, model):
+        async def call():
+            self.world.manager.unload_soon(key(model))
+
+        self.world.run(call())
+        self.world.settle()
+
+    @rule(model=MODELS)
+    def unload(self, model):
+        work = self.world.manager.unload(key(model))
+        self.unloads.append(self.world.loop.create_task(work))
+        self.world.settle()
+
+    @precondition(lambda self: self.unloads)
+    @rule()
+    def give_up_unloading(self):
+        self.unloads.pop().cancel()
+        self.world.settle()
+
+    @rule()
+    def open_lease(self):
+        self.leases.append(self.world.manager.open_lease("test", None))
+
+    @precondition(lambda self: self.leases)
+    @rule()
+    def close_lease(self):
+        self.world.manager.close_lease(self.leases.pop(0))
+        self.world.settle()
+
+    # What must hold
+
+    @property
+    def running(self):
+        return [r for r in self.world.requests if r.stage == "running" and not r.end.is_set()]
+
+    @property
+    def engines(self):
+        return list(self.world.manager.engines.values())
+
+    @invariant()
+    def all_is_well(self):
+        if self.world is None:
+            return
+        self.memory_and_count_hold()
+        if self.settled:
+            self.world.settle()
+            self.memory_and_count_hold()
+            self.nobody_waits_for_nothing()
+            self.everybody_is_counted_once()
+            self.the_first_in_line_loads_as_soon_as_it_can()
+        self.settled = True
+
+    def memory_and_count_hold(self):
+        assert self.world.wrongs == []
+        assert self.world.used <= CAPACITY
+        assert len(self.world.alive) <= (self.world.max_loaded or len(SIZES))
+        assert len(self.world.loading) <= 1
+        for engine in self.engines:
+            for lease in engine.leases:
+                assert engine.model in self.world.manager.leases[lease].models
+
+    def nobody_waits_for_nothing(self):
+        for engine in self.engines:
+            queue = engine.admission
+            assert queue.running <= queue.slots
+            assert queue.queued <= self.world.max_queue
+            assert not queue.queued or queue.running == queue.slots
+        for request in self.world.requests:
+            # Not for two turns of anybody else, either.
+            assert len(set(request.overtaken)) == len(request.overtaken)
+
+    def everybody_is_counted_once(self):
+        here = [request.model for request in self.world.requests]
+        for model in SIZES:
+            assert self.world.manager.desks.present(key(model)) == here.count(model)
+        for engine in self.engines:
+            mine = [r for r in self.world.requests if r.engine is engine]
+            if engine.state == "ready":
+                assert engine.users == len(mine)
+            assert engine.admission.running == len([r for r in mine if r.stage == "running"])
+            assert engine.waiting <= max(1, self.world.max_queue)
+
+    def the_first_in_line_loads_as_soon_as_it_can(self):
+        room = self.world.manager._room
+        ending = [engine for engine in self.engines if engine.state == "stopping"]
+        if not room._line or room._loading.locked() or ending:
+            return
+        first = next(iter(room._line))
+        others = [engine for engine in self.engines if engine.resident]
+        assert not any(engine.idle for engine in others)
+        most = self.world.max_loaded
+        size = SIZES[first.manifest.name.model]
+        assert (most and len(others) >= most) or self.world.used + size > CAPACITY
+
+    def teardown(self):
+        if self.world is None:
+            return
+        try:
+            self.come_to_an_end()
+        finally:
+            left = self.world.close()
+        assert left == []
+
+    def come_to_an_end(self):
+        """Help every request to its end: none may wait for ever."""
+        for _ in range(ROUNDS):
+            if not self.world.requests:
+                break
+            for process in self.world.loading:
+                process.ready.set_result(True)
+            for request in self.running:
+                request.end.set()
+            self.world.pass_time(1.0)
+        assert [(r.model, r.stage) for r in self.world.requests] == []
+        for unload in self.unloads:
+            unload.cancel()
+        self.world.settle()
+        manager = self.world.manager
+        assert not manager.busy
+        for engine in manager.engines.values():
+            assert (engine.users, engine.admission.running, engine.admission.queued) == (0, 0, 0)
+
+
+Scheduler.TestCase.settings = settings(
+    max_examples=60, stateful_step_count=40, deadline=None, report_multiple_bugs=False
+)
+TestScheduler = Scheduler.TestCase
