@@ -2,13 +2,15 @@
 
 import json
 
+CHAT = "/v1/chat/completions"
+
 HI = [{"role": "user", "content": "Hi"}]
 
 
 def chat(client, **fields):
     """Return the response to a chat."""
     body = {"model": "tiny", "messages": HI, **fields}
-    return client.post("/v1/chat/completions", json=body)
+    return client.post(CHAT, json=body)
 
 
 def complete(client, **fields):

@@ -13,6 +13,9 @@ _DATA_URL = re.compile(r"data:(?:image/(?:jpeg|jpg|png|webp))?;base64,(.*)", re.
 _TEXT_PARTS = {"text": "text", "input_text": "text", "refusal": "refusal"}
 """The kinds of parts that are text, and the field that holds it."""
 
+_CHOICES = ("none", "auto", "required")
+"""The words of `tool_choice`; all else is the name of a tool."""
+
 _SILENT = ("assistant", "tool")
 """The roles whose messages may have no content: calls and reasoning stand for it."""
 
@@ -136,6 +139,11 @@ def read_tool_choice(value: Any, tools: Sequence[Mapping[str, Any]]) -> str | No
         raise RequestError(
             f"`tool_choice` names {name[:80]!r}, which is not among the `tools`: "
             f"{', '.join(names)}."
+        )
+    if name in _CHOICES:
+        raise RequestError(
+            f"A tool called {name!r} cannot be named in `tool_choice`, where the word means "
+            'something else. Send it as the only tool, with "required".'
         )
     return name or str(value)
 
