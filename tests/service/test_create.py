@@ -139,6 +139,13 @@ def test_a_model_that_is_replaced_answers_anew(service, client):
     until(lambda: service.engine("mine:latest") is None)
 
 
+def test_a_template_may_want_more_than_a_message(service, client):
+    template = "{{ raise_exception('no') if not messages[1] }}{{ messages[1].content }}"
+    body = {"model": "strict", "from": "tiny", "template": template, "stream": False}
+    assert client.post("/api/create", json=body).status_code == 200
+    service.store.delete("strict")
+
+
 def test_a_template_can_give_a_model_tools_and_thinking(service, client):
     template = "{% if tools %}{{ tools | tojson }}{% endif %}<think>{{ messages[0].content }}"
     body = {"model": "able", "from": "tiny", "template": template, "stream": False}
@@ -156,6 +163,7 @@ def send(client, content):
 
 
 @pytest.mark.compat("POST /api/create", "from an uploaded GGUF file", "same", "by import")
+@pytest.mark.compat("POST /api/show", "verbose: metadata and tensors of a GGUF file", "same")
 def test_an_uploaded_gguf_becomes_a_model(service, client):
     digest = send(client, gguf_files.tiny_llama())
     status, lines = service.lines(
@@ -167,6 +175,10 @@ def test_an_uploaded_gguf_becomes_a_model(service, client):
     assert said[-2:] == ["writing manifest", "success"]
     shown = client.post("/api/show", json={"model": "up"}).json()
     assert (shown["details"]["format"], shown["system"]) == ("gguf", "S")
+    assert "tensors" not in shown
+    shown = client.post("/api/show", json={"model": "up", "verbose": True}).json()
+    assert {"name", "type", "shape"} == shown["tensors"][0].keys()
+    assert len(shown["model_info"]["tokenizer.ggml.tokens"]) > 5
     assert service.generate(model="up").json()["response"] == ANSWER
     assert client.head(f"/api/blobs/{digest}").status_code == 200
     client.request("DELETE", "/api/delete", json={"model": "up"})
@@ -212,6 +224,7 @@ DIGEST = f"sha256:{'0' * 64}"
         ({"messages": [{"content": "x"}]}, "Each message needs a `role`"),
         ({"messages": [{"role": "user", "images": ["aGk="]}]}, "A model's own messages are text"),
         ({"template": "{% if %}"}, "template error"),
+        ({"template": "{{ prompt }}"}, "template error: the template leaves out what the user"),
     ],
 )
 def test_what_is_wrong_is_said_before_anything_is_done(service, client, fields, text):

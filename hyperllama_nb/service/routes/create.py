@@ -36,6 +36,9 @@ Line = dict[str, Any]
 _GO = re.compile(r"\{\{-?\s*(?:\.|\$|else\b|end\s*-?\}|(?:if|range|with)\s)")
 """What a Go template has and a Jinja template does not."""
 
+_TRIAL = "4711"
+"""A message that a template is tried with; digits have no upper case."""
+
 _REFUSED = {
     "adapters": "LoRA adapters are no longer supported: merge them into the weights first",
     "quantize": "create-time quantization is not supported: upload a file that is quantized",
@@ -67,7 +70,7 @@ async def create(request: web.Request) -> web.StreamResponse:
         )
     if origin and files:
         raise RequestError("Both `from` and `files` were given. A model is made of one of them.")
-    changes, ignored = _changes(body, name)
+    changes, ignored = await asyncio.to_thread(_changes, body, name)
     if origin:
         local = caller(request).may("admin")
         lines = _derived(service, _origin(origin), name, changes, ignored, local=local)
@@ -194,9 +197,18 @@ def _template(source: str, name: Name) -> str | None:
             "carry it on the Hugging Face hub. Leave it out to keep the model's own."
         )
     try:
-        compile_template(source, name.display)
+        render = compile_template(source, name.display)
     except RequestError as error:
         raise RequestError(f"template error: {error}") from error
+    try:
+        shown = render(messages=[{"role": "user", "content": _TRIAL}], add_generation_prompt=True)
+    except RequestError:
+        return source  # it wants other messages, or the tokenizer's own tokens
+    if _TRIAL not in shown:
+        raise RequestError(
+            "template error: the template leaves out what the user says, which is in "
+            "`messages`, as in {% for m in messages %}{{ m.content }}{% endfor %}."
+        )
     return source
 
 
