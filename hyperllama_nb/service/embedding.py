@@ -1,16 +1,18 @@
 """From texts to vectors: cut, counted, sent to the engine in pieces, and made of unit length."""
 
 import asyncio
+import contextlib
 import math
 import time
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from hyperllama_nb.engines.embeddings import Vector
 from hyperllama_nb.errors import PromptTooLongError, RequestError
 from hyperllama_nb.models.manifest import Manifest
+from hyperllama_nb.service.deadline import within
 from hyperllama_nb.service.manager import Manager
 from hyperllama_nb.service.options import Options
 from hyperllama_nb.service.running import RunningEngine
@@ -89,8 +91,18 @@ async def embed(manager: Manager, wanted: Wanted) -> Embedded:
     """Return the vectors of all texts; loads the model if needed, also where there are none.
 
     Cancelling ends the request in the engine. Raises PromptTooLongError for a text that is too
-    long and may not be cut, BusyError if too many wait, and what the engine raises.
+    long and may not be cut, BusyError if too many wait, DeadlineError where requests may take
+    only so long, and what the engine raises.
     """
+    seconds = manager.settings.request_timeout
+    parts = _embed(manager, wanted)
+    bounded = within(seconds, parts) if 0 < seconds < math.inf else parts
+    async with contextlib.aclosing(bounded):
+        return await anext(bounded)
+
+
+async def _embed(manager: Manager, wanted: Wanted) -> AsyncGenerator[Embedded, None]:
+    """Yield the result: a generator, as whatever has a deadline."""
     clock = time.perf_counter_ns
     entered = clock()
     result = Embedded(ignored=wanted.options.ignored)
@@ -111,7 +123,7 @@ async def embed(manager: Manager, wanted: Wanted) -> Embedded:
             inputs = await asyncio.to_thread(_fit, engine, wanted, result)
             await _run(engine, wanted, inputs, result)
     result.total = clock() - entered
-    return result
+    yield result
 
 
 def _fit(engine: RunningEngine, wanted: Wanted, result: Embedded) -> list[list[int]]:
@@ -146,13 +158,21 @@ async def _run(
 ) -> None:
     """Have each piece embedded in a turn of its own, so that other callers get theirs between."""
     found: dict[int, array[float]] = {}
-    for piece in pieces(inputs):
-        asked = time.perf_counter_ns()
-        async with engine.admission.slot(caller=wanted.caller):
-            result.queue += time.perf_counter_ns() - asked
-            vectors = await engine.embed([inputs[index] for index in piece])
-        for index, vector in zip(piece, vectors, strict=True):
-            found[index] = unit(vector, wanted.dimensions)
+    metrics = engine.metrics
+    stage = "queued"
+    try:
+        for piece in pieces(inputs):
+            asked = time.perf_counter_ns()
+            async with engine.admission.slot(caller=wanted.caller):
+                stage = "prefill"
+                result.queue += time.perf_counter_ns() - asked
+                vectors = await engine.embed([inputs[index] for index in piece])
+            for index, vector in zip(piece, vectors, strict=True):
+                found[index] = unit(vector, wanted.dimensions)
+    except asyncio.CancelledError:
+        metrics.cancellations.labels(stage).inc()
+        raise
+    metrics.queue_wait.labels(metrics.model(engine.model)).observe(result.queue / 1e9)
     result.vectors = [found[index] for index in range(len(inputs))]
 
 

@@ -94,7 +94,7 @@ class RunningEngine:
     @property
     def idle(self) -> bool:
         """Tell whether nothing needs it at this moment."""
-        return self.users == 0 and self.state == "ready"
+        return self.state == "ready"
 
     @property
     def waiting(self) -> int:
@@ -253,7 +253,9 @@ class RunningEngine:
         """
         if self.wire is None or self.state != "ready":
             raise EngineDiedError(f"The engine for {self.model} is not running. Run it again.")
-        self.prompt_tokens += sum(map(len, texts))
+        tokens = sum(map(len, texts))
+        self.prompt_tokens += tokens
+        self.metrics.used(self.model, prompt=tokens, cached=0, output=0)
         try:
             return await embed(self.wire, self.model, texts)
         except EngineError as error:

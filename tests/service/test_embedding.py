@@ -457,6 +457,27 @@ def test_an_engine_that_dies_is_started_anew(thread):
         assert embed(service).status_code == 200
 
 
+@pytest.mark.compat(
+    "POST /api/embed", "a limit on a request's time", "better", "504, where Ollama waits for ever"
+)
+def test_a_request_that_takes_too_long_is_ended(thread):
+    env = {"HYPERLLAMA_REQUEST_TIMEOUT": "1"}
+    with thread([Script(stall_after=0)], env=env) as service:
+        install(service.store)
+        answer = embed(service)
+        assert answer.status_code == 504
+        assert "1 s" in error_of(answer)
+        until(lambda: not service.engine(MODEL)["running"])
+
+
+def test_metrics_count_what_was_embedded(failing):
+    service = failing(Script())
+    embed(service, ["four", "five!"])
+    text = service.client.get("/metrics").text
+    assert f'hyperllama_tokens_total{{kind="prompt",model="{MODEL}"}} 9.0' in text
+    assert f'hyperllama_queue_wait_seconds_count{{model="{MODEL}"}} 1.0' in text
+
+
 def test_parallel_requests_all_get_their_own_vectors(embedder):
     found = {}
 

@@ -103,8 +103,7 @@ def _texts(given: Any) -> list[str]:
         )
     if not all(isinstance(text, str) for text in texts):
         raise RequestError("invalid input type: `input` must be a text or a list of texts.")
-    # Half of a surrogate pair is no text, and the tokenizer takes no other.
-    return [text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") for text in texts]
+    return texts
 
 
 def _model(request: web.Request, body: Body) -> Manifest:
