@@ -162,7 +162,8 @@ class DoorHandler(ExtensionHandlerMixin, APIHandler):
                 "The Jupyter server failed unexpectedly at its door to the engine service. Its "
                 "log has the details."
             )
-        self._say(words.plain_refusal(status_code, message, getattr(self, "_path", "/")))
+        self._say(words.plain_refusal(status_code, message, self._path))
+        self.set_header("Connection", "close")  # the body may be unread
         self.finish()
 
     async def _admit(self) -> Caller:
@@ -267,8 +268,12 @@ class DoorHandler(ExtensionHandlerMixin, APIHandler):
         self._leave_service()
         self._say(refusal)
         given = self.request.headers
-        coming = given.get("Content-Length", "0") != "0" or "Transfer-Encoding" in given
-        if not coming or "Expect" in given:
+        length = given.get("Content-Length", "0")
+        long = "Transfer-Encoding" in given or len(length) > 6
+        if long or "Expect" in given:
+            self.set_header("Connection", "close")
+        if "Expect" in given:
+            # Whoever asked whether to send the body sends none now.
             self.finish()
             return
         self.request.connection.set_body_timeout(LINGER_SECONDS)  # type: ignore[union-attr]

@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 
 from hyperllama_nb import runtime
-from hyperllama_nb.client._start import Lease, open_lease
+from hyperllama_nb.client._start import open_lease
 from hyperllama_nb.errors import HyperLlamaError, ServiceError
 from hyperllama_nb.serverextension import metrics
 from hyperllama_nb.serverextension.passing import Exchange
@@ -16,8 +16,7 @@ class Way:
     def __init__(self) -> None:
         self._open: set[Exchange] = set()
         self._reaching = 0
-        self._starting: asyncio.Task[Lease] | None = None
-        self._lease: Lease | None = None
+        self._starting: asyncio.Task[None] | None = None
 
     @property
     def busy(self) -> bool:
@@ -37,7 +36,6 @@ class Way:
             except (FileNotFoundError, ConnectionError):
                 await self._start(path)
                 exchange = await Exchange.open(path)
-            self._open.add(exchange)
         except OSError as error:
             raise ServiceError(
                 f"The engine service cannot be reached ({error.strerror or error}). "
@@ -45,7 +43,7 @@ class Way:
             ) from error
         finally:
             self._reaching -= 1
-            self._leave()
+        self._open.add(exchange)
         metrics.OPEN.inc()
         return exchange
 
@@ -55,38 +53,25 @@ class Way:
         if exchange in self._open:
             self._open.remove(exchange)
             metrics.OPEN.dec()
-        self._leave()
 
     def close_all(self) -> None:
         """End all exchanges; the service goes on."""
         for exchange in list(self._open):
             self.close(exchange)
-        if self._starting is not None:
-            self._starting.add_done_callback(lambda _: self._leave())
 
     async def _start(self, path: Path) -> None:
-        """Start the service, once for all who wait, and hold a lease until their exchanges end.
-
-        Without the lease a service that does not linger would be gone before it is asked.
-        """
+        """Start the service, once for all who wait; raises ServiceError if it does not start."""
         if self._starting is None or self._starting.done():
-            starting = asyncio.to_thread(open_lease, path, start=True, kind="jupyter")
-            self._starting = asyncio.create_task(starting)
+            # The start waits for another process, the event loop must not.
+            self._starting = asyncio.create_task(asyncio.to_thread(_start, path))
         try:
-            lease = await asyncio.shield(self._starting)
+            await asyncio.shield(self._starting)
         except ServiceError:
             raise
         except (HyperLlamaError, OSError) as error:
             raise ServiceError(f"The engine service cannot be started: {error}") from error
-        if lease is not self._lease:
-            self._drop()
-            self._lease = lease
 
-    def _leave(self) -> None:
-        if not self.busy:
-            self._drop()
 
-    def _drop(self) -> None:
-        if self._lease is not None:
-            self._lease.sock.close()
-            self._lease = None
+def _start(path: Path) -> None:
+    # A new service waits for its first request, so that the lease may end here.
+    open_lease(path, start=True, kind="jupyter").sock.close()

@@ -1,9 +1,12 @@
 """A stand-in for the service: chosen routes on its Unix socket."""
 
 import asyncio
+import inspect
+import tempfile
 import threading
 from contextlib import contextmanager
 
+import pytest
 from aiohttp import web
 
 from hyperllama_nb import runtime
@@ -17,7 +20,8 @@ def serving(routes):
     for path, answer in routes.items():
 
         async def handler(request, answer=answer):
-            return answer(request)
+            found = answer(request)
+            return await found if inspect.isawaitable(found) else found
 
         app.router.add_route("*", path, handler)
     runner = web.AppRunner(app)
@@ -36,3 +40,14 @@ def serving(routes):
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
+
+
+@contextmanager
+def apart():
+    """Give the block a runtime directory of its own, for what outlives a single test."""
+    with (
+        tempfile.TemporaryDirectory(prefix="hs", dir="/tmp") as place,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setenv("HYPERLLAMA_RUNTIME_DIR", place)
+        yield
