@@ -17,7 +17,7 @@ from hyperllama_nb.models.names import Name
 from hyperllama_nb.models.progress import Progress
 from hyperllama_nb.models.store import Store
 from hyperllama_nb.models.uploads import Uploads, read_digest
-from hyperllama_nb.models.work import Work, never, quiet
+from hyperllama_nb.models.work import Work, never, nobody, quiet
 
 MOST_FILES = 1024
 
@@ -42,9 +42,7 @@ class Changes:
             manifest,
             system=self.system or manifest.system,
             template=self.template or manifest.template,
-            license_text="\n".join(text for text in texts if text)
-            if self.licenses
-            else manifest.license_text,
+            license_text="\n".join(filter(None, texts)) if self.licenses else manifest.license_text,
             options={**manifest.options, **self.options},
             messages=self.messages or manifest.messages,
         )
@@ -108,16 +106,18 @@ def assemble(
     *,
     progress: Callable[[Progress], None] = quiet,
     cancelled: Callable[[], bool] = never,
+    runs: Callable[[Manifest, Path], bool] = nobody,
 ) -> Manifest:
     """Make a model of uploaded files and return its manifest; blocks until it is there.
 
     The files are one GGUF, or safetensors with the config.json and the tokenizer that belong to
-    them. Raises what `check_files` does, InvalidFileError, NoSpaceError, PullCancelledError.
+    them. `runs` tells whether a backend runs a GGUF file that cannot be imported. Raises what
+    `check_files` does, InvalidFileError, NoSpaceError, PullCancelledError.
     """
     places = check_files(store, files)
     name = store.spelled(name)
     directory = store.root / "partial" / f"create-{uuid.uuid4().hex}"
-    work = Work(directory, progress, cancelled)
+    work = Work(directory, progress, cancelled, runs)
     try:
         given = directory / "files"
         given.mkdir(parents=True)
@@ -136,9 +136,7 @@ def assemble(
             digests={path: read_digest(files[names[path]]) for path in chosen},
             link=True,
         )
-        for item in fetched.staged:
-            work.report(f"creating new layer {item.file.digest}")
-        for digest in changes.layers():
+        for digest in (*(item.file.digest for item in fetched.staged), *changes.layers()):
             work.report(f"creating new layer {digest}")
         work.report("writing manifest")
         manifest = changes.apply(fetched.manifest)

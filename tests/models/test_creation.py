@@ -97,6 +97,19 @@ def test_a_gguf_file_becomes_a_model(store: Store) -> None:
     assert assemble(store, {"x.gguf": digest}, Name.parse("b"), Changes()).files == manifest.files
 
 
+def test_a_gguf_file_that_cannot_be_imported_is_kept_where_a_backend_runs_it(store: Store) -> None:
+    metadata = gguf_files.llama_metadata()
+    foreign = {key.replace("llama.", "gemma2.", 1): value for key, value in metadata.items()}
+    content = gguf_files.tiny_llama({**foreign, "general.architecture": "gemma2"})
+    digest = upload(store, content)
+    with pytest.raises(InvalidFileError, match="architecture 'gemma2'"):
+        assemble(store, {"a.gguf": digest}, NEW, Changes())
+    kept = assemble(store, {"a.gguf": digest}, NEW, Changes(), runs=lambda *_: True)
+    source = store.gguf(kept)
+    assert source is not None
+    assert source.read_bytes() == content
+
+
 def test_a_checkpoint_becomes_a_model(store: Store, tmp_path: Path) -> None:
     contents = {path.name: path.read_bytes() for path in tiny_model(tmp_path / "tiny").iterdir()}
     manifest = made(store, **contents)

@@ -24,6 +24,7 @@ from hyperllama_nb.models.work import CHUNK
 from hyperllama_nb.service.keys import SERVICE, caller
 from hyperllama_nb.service.messages import read_message
 from hyperllama_nb.service.options import Options
+from hyperllama_nb.service.reading import runs_as_it_is
 from hyperllama_nb.service.routes.ollama import in_ollamas_words
 from hyperllama_nb.service.service import Service
 from hyperllama_nb.service.template import compile_template
@@ -121,7 +122,8 @@ async def _assembled(
     await asyncio.to_thread(check_files, service.store, files)
     for line in _ignoring(ignored):
         yield line
-    job = partial(assemble, service.store, files, name, changes)
+    runs = partial(runs_as_it_is, service.backends, service.settings)
+    job = partial(assemble, service.store, files, name, changes, runs=runs)
     async with aclosing(service.pulls.run(uuid.uuid4(), job)) as lines:
         async for line in lines:
             yield line
