@@ -4,7 +4,6 @@ import difflib
 import logging
 import os
 import re
-import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hyperllama_nb.errors import ConflictError, ModelNotFoundError, StoreError
-from hyperllama_nb.models import external
+from hyperllama_nb.models import external, views
 from hyperllama_nb.models.manifest import Manifest
 from hyperllama_nb.models.names import Name
 from hyperllama_nb.models.progress import Progress
@@ -94,16 +93,7 @@ class Store:
         It stays the same for the same content, and holds links to the blobs.
         Raises StoreError if a blob is missing.
         """
-        directory = self.root / "views" / manifest.digest[:32]
-        for file in manifest.files:
-            if file.role == "source":
-                continue
-            link = directory / file.path
-            blob = external.require(self._blobs / file.blob, str(manifest.name), file.path)
-            if not (link.exists() and link.samefile(blob)):
-                link.parent.mkdir(parents=True, exist_ok=True)
-                _link(blob, link)
-        return directory
+        return views.make(self.root, manifest)
 
     def gguf(self, manifest: Manifest) -> Path | None:
         """Return the model's GGUF file as it was pulled; None if it came in another form.
@@ -250,16 +240,13 @@ class Store:
         Files of running pulls are not blobs yet. One unreadable manifest keeps everything: what
         it used is not known.
         """
-        manifests = list(self._read_all())
-        blobs, views = set(), set()
-        for manifest in manifests:
+        kept: list[Manifest] = []
+        for manifest in self._read_all():
             if manifest is None:
                 return
-            blobs |= {file.blob for file in manifest.files}
-            views.add(manifest.digest[:32])
-        for view in (self.root / "views").glob("*"):
-            if view.name not in views:
-                shutil.rmtree(view, ignore_errors=True)
+            kept.append(manifest)
+        views.collect(self.root, kept)
+        blobs = {file.blob for manifest in kept for file in manifest.files}
         for blob in self._blobs.glob("*"):
             if blob.name not in blobs and _BLOB.fullmatch(blob.name):
                 blob.unlink()  # of a link the link alone
@@ -283,16 +270,3 @@ class Store:
 
 def _name(name: str | Name) -> Name:
     return name if isinstance(name, Name) else Name.parse(name)
-
-
-def _link(blob: Path, link: Path) -> None:
-    """Put a link in place atomically: a hard one, since engines read the name of the file."""
-    scratch = link.with_name(f".{uuid.uuid4().hex}")
-    try:
-        try:
-            os.link(blob, scratch)
-        except OSError:
-            scratch.symlink_to(os.path.relpath(blob, link.parent))
-        scratch.replace(link)
-    finally:
-        scratch.unlink(missing_ok=True)

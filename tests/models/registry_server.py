@@ -10,8 +10,20 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from tests.models.gguf_files import tiny_llama
+
 PREFIX = "application/vnd.ollama.image."
 TOKEN = "a-token"
+
+GGUF = tiny_llama()
+MODEL = {
+    "model": GGUF,
+    "template": b"{{ .Prompt }}",
+    "system": b"Be brief.",
+    "params": json.dumps({"stop": ["<|im_end|>"], "temperature": 0.5, "backend": "x"}).encode(),
+    "license": b"A licence.",
+    "messages": json.dumps([{"role": "user", "content": "Hi"}]).encode(),
+}
 
 
 def digest_of(data: bytes) -> str:

@@ -205,6 +205,11 @@ def test_second_pull_changes_nothing(store: Store, blob: Path) -> None:
     assert store.pull("tiny:1", policy=KEEP) == store.pull("ollama:TINY:1", policy=KEEP)
 
 
+def test_converted_once_nothing_reads_it_any_more(store: Store, blob: Path) -> None:
+    assert store.pull("tiny:1", policy=KEEP).encoding == "gguf F32"
+    assert store.pull("tiny:1").encoding == "float32"
+
+
 def test_wrong_bytes_are_refused(store: Store, blob: Path) -> None:
     blob.chmod(0o644)
     blob.write_bytes(GGUF[:-1] + b"\1")

@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from hyperllama_nb.errors import InvalidFileError
@@ -11,6 +12,9 @@ from hyperllama_nb.models.gguf.architectures import ARCHITECTURES
 from hyperllama_nb.models.gguf.check import Header
 from hyperllama_nb.models.manifest import Manifest
 from hyperllama_nb.models.work import Fetched, Staged, Work
+
+WHOLE = "gguf "
+"""How the encoding of such a model begins; no engine of safetensors has it."""
 
 
 def keep_whole(
@@ -42,7 +46,7 @@ def keep_whole(
         family=family,
         parameters=parameters(header),
         quantization=kind,
-        encoding=f"gguf {kind}",
+        encoding=f"{WHOLE}{kind}",
         context_length=context,
         embedding_length=hidden,
         layers=read.size("block_count"),
@@ -54,6 +58,11 @@ def keep_whole(
         license=plain_text(header, "general.license"),
     )
     return Fetched(manifest, files) if work.runs(manifest, source.path) else None
+
+
+def outdated(manifest: Manifest, source: Path, work: Work) -> bool:
+    """Tell whether a model was kept whole, and no backend runs it so any more."""
+    return manifest.encoding.startswith(WHOLE) and not work.runs(manifest, source)
 
 
 class _Sizes:

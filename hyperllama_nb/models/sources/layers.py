@@ -122,6 +122,16 @@ def facts(texts: Iterable[tuple[str, bytes]]) -> dict[str, Any]:
     return found
 
 
+def template_words(own: str | None) -> str:
+    """Say what became of a template in Go's language; `own` is the one in the GGUF file."""
+    if own:
+        return "using the chat template in the GGUF file, not the one in Go's language"
+    return (
+        "leaving out the chat template in Go's language, which is not run; the GGUF file has none, "
+        "so the model completes text until `create` gives it one"
+    )
+
+
 def _json(text: str, kind: str, wanted: type) -> Any:
     try:
         value = json.loads(text)

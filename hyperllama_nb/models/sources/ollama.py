@@ -11,9 +11,16 @@ from typing import Self
 from hyperllama_nb.errors import InvalidFileError, PullError
 from hyperllama_nb.models import external
 from hyperllama_nb.models.gguf.importer import import_gguf
+from hyperllama_nb.models.gguf.whole import outdated
 from hyperllama_nb.models.manifest import File, Manifest
 from hyperllama_nb.models.names import Name
-from hyperllama_nb.models.sources.layers import MOST_MANIFEST, Layer, facts, read_listing
+from hyperllama_nb.models.sources.layers import (
+    MOST_MANIFEST,
+    Layer,
+    facts,
+    read_listing,
+    template_words,
+)
 from hyperllama_nb.models.work import Fetched, Staged, Work, digest, verify
 
 VARIABLE = "OLLAMA_MODELS"
@@ -82,15 +89,15 @@ class OllamaSource:
         """Link to the model's file, and import it only where no backend runs it as it is."""
         data = _read(self._manifest, MOST_MANIFEST)
         revision = f"sha256:{hashlib.sha256(data).hexdigest()}"
-        same = existing is not None and existing.source == self.text
-        if existing is not None and same and existing.revision == revision:
-            return Fetched(existing)
         listing = read_listing(data, name.display)
+        same = existing and (existing.source, existing.revision) == (self.text, revision)
+        if existing and same and not outdated(existing, self._blob(listing.model), work):
+            return Fetched(existing)
         source = self._weights(listing.model, work)
         extra = facts((layer.kind, self._text(layer)) for layer in listing.texts)
-        if listing.template:
-            work.report("using the chat template in the GGUF file, not the one in Go's language")
         made = import_gguf(source, work, name=name, text=self.text, revision=revision, keep=True)
+        if listing.template:
+            work.report(template_words(made.manifest.template))
         return replace(made, manifest=replace(made.manifest, **extra))
 
     def _weights(self, layer: Layer, work: Work) -> Staged:

@@ -23,6 +23,7 @@ from hyperllama_nb.models.sources.layers import (
     Listing,
     facts,
     read_listing,
+    template_words,
 )
 from hyperllama_nb.models.sources.remote import Refused, Remote, read
 from hyperllama_nb.models.work import Fetched, Staged, Work
@@ -77,9 +78,9 @@ class RegistrySource:
             listing = read_listing(data, name.display)
             source, texts = await self._download(remote, listing, work)
         extra = facts(texts)
-        if listing.template:
-            work.report("using the chat template in the GGUF file, not the one in Go's language")
         made = import_gguf(source, work, name=name, text=self.text, revision=revision)
+        if listing.template:
+            work.report(template_words(made.manifest.template))
         return replace(made, manifest=replace(made.manifest, **extra))
 
     async def _manifest(self, remote: Remote) -> bytes:
