@@ -208,8 +208,8 @@ def test_a_model_that_generates_does_not_embed(embedder):
     assert embedder.engine("tiny:latest") is None
 
 
-@pytest.mark.compat("POST /api/generate", "an embedding model", "same")
-@pytest.mark.compat("POST /api/chat", "an embedding model", "same")
+@pytest.mark.compat("POST /api/generate", "a model that makes embeddings", "same")
+@pytest.mark.compat("POST /api/chat", "a model that makes embeddings", "same")
 def test_a_model_that_embeds_does_not_generate(embedder):
     message = {"role": "user", "content": "Hi"}
     for path, word in (("generate", "generate"), ("chat", "chat")):
