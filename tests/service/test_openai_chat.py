@@ -5,7 +5,7 @@ import json
 import pytest
 
 from hyperllama_nb.testing import Script, install_tiny
-from tests.service.hosting import ANSWER
+from tests.service.hosting import ANSWER, SLOW, until
 from tests.service.openai_calls import CHAT, HI, chat, chunks, error, text_of
 
 ROUTE = f"POST {CHAT}"
@@ -141,6 +141,25 @@ def test_several_answers_stream_with_their_index(client):
         assert own[0]["choices"][0]["delta"]["role"] == "assistant"
         assert own[-1]["choices"][0]["finish_reason"] == "stop"
     assert got[-2]["usage"]["completion_tokens"] == 14
+
+
+def test_a_client_that_leaves_frees_the_slots_of_all_answers(thread):
+    with thread([SLOW], slots=2) as service:
+        body = {"model": "tiny", "messages": HI, "n": 3, "stream": True}
+        with service.client.stream("POST", CHAT, json=body) as response:
+            parts = response.iter_bytes()  # to drop the iterator is to close the connection
+            next(parts)
+            until(lambda: service.engine()["running"] == 2)
+        until(lambda: [r["cancelled_at"] is not None for r in service.requests()] == [True] * 2)
+        assert (service.engine()["running"], service.engine()["queued"]) == (0, 0)
+
+
+def test_one_failed_answer_fails_all(thread):
+    with thread([SLOW], slots=1, env={"OLLAMA_MAX_QUEUE": "1"}) as service:
+        assert chat(service.client, max_tokens=1).status_code == 200
+        assert error(chat(service.client, n=3), 429)["code"] == "rate_limit_exceeded"
+        until(lambda: service.engine()["running"] == 0)
+        assert service.engine()["queued"] == 0
 
 
 def test_too_many_answers_are_refused(client):

@@ -15,20 +15,18 @@ from hyperllama_nb.service.wire import valued
 class Chat(Answer):
     """Messages of an assistant.
 
-    Thinking is told under `reasoning`, a tool call whole, in a part of its own. With
-    `parallel_calls` false, an answer has one call at most.
+    `number` is how many answers there are. Thinking is told under `reasoning`, a tool call whole,
+    in a part of its own. With `parallel_calls` false, an answer has one call at most.
     """
 
     prefix, whole_kind, chunk_kind = "chatcmpl", "chat.completion", "chat.completion.chunk"
 
-    def __init__(
-        self, model: str, form: Form, choices: int, *, parallel_calls: bool = True
-    ) -> None:
+    def __init__(self, model: str, form: Form, number: int, *, parallel_calls: bool = True) -> None:
         super().__init__(model, form)
         self._most_calls = None if parallel_calls else 1
-        self._calls = [0] * choices
-        self._begun = [False] * choices
-        self._text = [f'{{"index":{index},"delta":{{"content":' for index in range(choices)]
+        self._calls = [0] * number
+        self._begun = [False] * number
+        self._text = [f'{{"index":{index},"delta":{{"content":' for index in range(number)]
 
     def choices(self, index: int, piece: Piece) -> list[str]:
         """Return a choice for the thinking, one for the text, one for the calls."""

@@ -55,7 +55,8 @@ async def answers(manager: Manager, asks: Sequence[Ask]) -> AsyncGenerator[Part,
             found = await queue.get()
             if isinstance(found, BaseException):
                 raise found
-            running -= isinstance(found[1], Outcome)
+            if isinstance(found[1], Outcome):
+                running -= 1
             yield found
     finally:
         for task in tasks:
