@@ -111,8 +111,10 @@ def test_converted_where_nothing_reads_it_as_it_is(store: Store, blob: Path) -> 
     assert (store.view(manifest) / "model.safetensors").stat().st_size >= len(GGUF) // 2
 
 
-def test_weights_of_an_engine_that_reads_them_are_not_copied(store: Store, put: Put) -> None:
-    """Q6_K is run as it is by both, so that the file itself is the weights."""
+def test_weights_that_need_no_conversion_share_the_disk_space(
+    store: Store, put: Put, theirs: Path
+) -> None:
+    """An engine that follows links would see a name without an ending: it gets a hard link."""
     metadata = {
         **files.llama_metadata(),
         "llama.embedding_length": 256,
@@ -133,11 +135,15 @@ def test_weights_of_an_engine_that_reads_them_are_not_copied(store: Store, put: 
             content.append((name, int(kind), shape, bytes(size)))
     data = files.gguf(metadata, content)
     blob = put("registry.ollama.ai/library/six/k", {"model": data})
-    manifest = store.pull("six:k", policy=KEEP)
+    before = state(theirs)
+    manifest = store.pull("six:k")
     assert manifest.encoding == "q6_k"
     (weights,) = store.view(manifest).glob("*.gguf")
-    assert weights.name == "model-q6_k.gguf"
-    assert weights.resolve() == blob.resolve()
+    assert weights.resolve().name == "model-q6_k.gguf"
+    assert weights.samefile(blob)
+    store.delete("six:k")
+    assert state(theirs) == before
+    assert store.pull("six:k", policy=KEEP).encoding == "gguf Q6_K"
     assert own_bytes(store) < len(data) // 2
 
 

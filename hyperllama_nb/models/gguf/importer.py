@@ -63,7 +63,8 @@ def import_gguf(
             raise
         work.report(f"keeping the GGUF file as it is: {error}")
         return kept
-    if keep and runs_as is None and (kept := keep_whole(source, whole, work, facts)) is not None:
+    # What a file says wrongly about itself is found above, whoever runs it.
+    if keep and (kept := keep_whole(source, whole, work, facts)) is not None:
         return kept
     words = tokenizer.build(header.metadata, shape.context_length)
     if runs_as is not None:

@@ -98,7 +98,8 @@ class OllamaSource:
         made = import_gguf(source, work, name=name, text=self.text, revision=revision, keep=True)
         if listing.template:
             work.report(template_words(made.manifest.template))
-        return replace(made, manifest=replace(made.manifest, **extra))
+        staged = tuple(self._named(item, work) for item in made.staged)
+        return Fetched(replace(made.manifest, **extra), staged)
 
     def _weights(self, layer: Layer, work: Work) -> Staged:
         """Stage a link to the weights, verified unless they were before."""
@@ -108,6 +109,16 @@ class OllamaSource:
         link = work.directory / "source.gguf.partial"
         external.link(place, link)
         return Staged(File("source.gguf", layer.digest, layer.size, "source"), link)
+
+    def _named(self, item: Staged, work: Work) -> Staged:
+        """Return weights that an engine finds by a name of their own, not through a link.
+
+        MAX follows links, and tells a file's format by the ending that Ollama's names lack.
+        """
+        if item.file.role != "weights" or not item.path.is_symlink():
+            return item
+        place, file = item.path.readlink(), item.file
+        return work.stage(place, file.path, file.role, expected=file.digest, link=True)
 
     def _text(self, layer: Layer) -> bytes:
         data = _read(self._blob(layer), layer.size)
