@@ -37,6 +37,11 @@ class Listener:
         self._lines.close()
 
     @classmethod
+    def kept(cls) -> list[str]:
+        """Return the addresses that are held open in the background."""
+        return list(cls._kept)
+
+    @classmethod
     def close_all(cls) -> list[str]:
         """Close what is kept in the background and return the addresses."""
         closed = list(cls._kept)

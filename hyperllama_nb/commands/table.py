@@ -5,7 +5,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hyperllama_nb.commands import answer, bench, chat, engines, keys, machine, service, store
+from hyperllama_nb.commands import (
+    answer,
+    bench,
+    chat,
+    connect,
+    engines,
+    keys,
+    machine,
+    service,
+    store,
+)
 from hyperllama_nb.commands.options import Parser, UsageError
 
 if TYPE_CHECKING:
@@ -134,6 +144,13 @@ COMMANDS: dict[str, Command] = {
             service.add_serve_arguments,
             service.serve,
             "serve --port 11434",
+        ),
+        Command(
+            "connect",
+            "Show or set what other programs need to reach the engine: a host and a key.",
+            connect.add_arguments,
+            connect.connect,
+            "connect",
         ),
         Command(
             "key",

@@ -43,7 +43,8 @@ class HyperLlamaMagics(Magics):
         `%%llm --help` lists the options. The finished Response is in `_llm`.
 
         `%llm COMMAND` is one of: list, pull, show, rm, load, unload, ps, run, generate, bench,
-        info, start, stop, status, serve, logs; `%llm COMMAND --help` shows its options.
+        info, start, stop, status, serve, connect, key, logs; `%llm COMMAND --help` shows its
+        options.
         """
         with _told_in_one_line():
             if cell is None:

@@ -2,6 +2,7 @@
 
 import re
 import secrets
+from http.client import responses
 from typing import Any
 from urllib.parse import unquote
 
@@ -11,7 +12,6 @@ from jupyter_server.base.handlers import APIHandler, JupyterHandler
 from jupyter_server.extension.handler import ExtensionHandlerMixin
 from jupyter_server.utils import url_path_join
 from tornado import web
-from tornado.httputil import responses
 from tornado.iostream import StreamClosedError
 
 from hyperllama_nb.access.callers import Caller
@@ -136,7 +136,7 @@ class DoorHandler(ExtensionHandlerMixin, APIHandler):
     head = post = put = patch = delete = get
 
     @allow_unauthenticated
-    async def options(self) -> None:
+    async def options(self) -> None:  # type: ignore[override]
         """Tell a page what it may ask, or pass the request on."""
         if self._caller is None and not self._refused:
             APIHandler.options(self)

@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from http import HTTPStatus
+from http.client import responses
 
 from hyperllama_nb.errors import AuthenticationError, HyperLlamaError
 from hyperllama_nb.service.openai.errors import code_of, envelope, status_of
@@ -32,7 +32,7 @@ def refusal(error: HyperLlamaError, path: str) -> Refusal:
 
 def plain_refusal(status: int, message: str, path: str) -> Refusal:
     """Return a refusal that is no error of this package, such as that there is no such route."""
-    code = HTTPStatus(status).phrase.lower().replace(" ", "_")
+    code = responses.get(status, "error").lower().replace(" ", "_")
     if _openai(path):
         return Refusal(status, json.dumps(envelope(message, status, code)).encode())
     return Refusal(status, json.dumps({"error": message, "code": code}).encode())

@@ -24,7 +24,7 @@ def shown(*argv: str, client: FakeClient | None = None, cell: bool = False) -> s
 def test_all_commands_are_there():
     expected = {
         *("serve", "run", "generate", "list", "pull", "rm", "show", "ps", "info", "bench"),
-        *("load", "unload", "start", "stop", "status", "key", "logs", "setup-max"),
+        *("load", "unload", "start", "stop", "status", "key", "logs", "setup-max", "connect"),
     }
     assert set(COMMANDS) == expected
 
