@@ -1,9 +1,11 @@
 """The manager against all that can happen, in any order: a state machine over a simulation."""
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from hyperllama_nb.service import room
 from tests.service.simulation import CAPACITY, SIZES, Request, World, key
 
 MODELS = st.sampled_from(sorted(SIZES))
@@ -211,3 +213,108 @@ Scheduler.TestCase.settings = settings(
     max_examples=60, stateful_step_count=40, deadline=None, report_multiple_bugs=False
 )
 TestScheduler = Scheduler.TestCase
+
+
+# Single stories that the state machine would meet rarely
+
+
+@pytest.fixture
+def world():
+    made = World(slots=1, max_queue=9, max_loaded=0)
+    yield made
+    assert made.close() == []
+
+
+def load(world, model, *, used=False):
+    """Load a model, and use it if wanted; returns the request."""
+    request = Request(world, model)
+    world.settle()
+    world.loading[0].ready.set_result(True)
+    world.settle()
+    assert request.stage == "running"
+    if not used:
+        request.end.set()
+        world.settle()
+    return request
+
+
+def alive(world):
+    return sorted(process.engine.manifest.name.model for process in world.alive)
+
+
+def test_a_small_model_overtakes_a_large_one_that_waits_but_not_for_ever(world):
+    first = load(world, "a", used=True)
+    large = Request(world, "c")
+    world.pass_time(1)
+    small = load(world, "b")
+    assert (small.stage, large.stage) == ("done", "arrived")
+    # The first in line takes the room of the idle at once, and then runs out of patience.
+    assert alive(world) == ["a", "b"]
+    world.pass_time(1)
+    assert alive(world) == ["a"]
+    world.pass_time(room.TURN)
+    late = Request(world, "b")
+    again = Request(world, "a")
+    world.pass_time(1)
+    assert (alive(world), world.loading) == (["a"], [])
+    assert [r.stage for r in (late, again)] == ["arrived", "arrived"]
+    first.end.set()
+    world.pass_time(1)
+    assert alive(world) == ["c"]
+    world.loading[0].ready.set_result(True)
+    world.settle()
+    assert large.stage == "running"
+    large.end.set()
+    for _ in range(2):
+        world.pass_time(1)
+        world.loading[0].ready.set_result(True)
+        world.settle()
+        for request in (late, again):
+            request.end.set()
+        world.settle()
+    assert (late.stage, again.stage) == ("done", "done")
+
+
+def test_the_least_recently_used_makes_room_and_a_leased_one_last(world):
+    lease = world.manager.open_lease("test", None)
+    leased = Request(world, "a", lease=lease.id)
+    world.settle()
+    world.loading[0].ready.set_result(True)
+    leased.end.set()
+    world.pass_time(1)
+    load(world, "b")
+    world.pass_time(1)
+    Request(world, "c")
+    world.settle()
+    ending = [e.model for e in world.manager.engines.values() if e.state == "stopping"]
+    assert ending == ["b:latest"]
+    world.pass_time(2)
+    assert alive(world) == ["c"]
+    world.loading[0].ready.set_result(True)
+    world.requests[0].end.set()
+    world.settle()
+
+
+def test_the_batch_that_was_planned_comes_back_when_room_was_made(world):
+    first = load(world, "a", used=True)
+    world.slots = 4
+    large = Request(world, "c")
+    world.settle()
+    (waiting,) = world.manager._room._line
+    assert (waiting.spec.batch, waiting.admission.slots) == (4, 4)
+    first.end.set()
+    world.pass_time(2)
+    world.loading[0].ready.set_result(True)
+    world.settle()
+    assert large.engine.admission.slots == 4
+    large.end.set()
+    world.settle()
+
+
+def test_a_load_that_fails_is_told_to_all_who_wait_and_tried_again_for_the_next(world):
+    waiting = [Request(world, "a") for _ in range(3)]
+    world.settle()
+    world.loading[0].ready.set_result(False)
+    world.pass_time(1)
+    assert [request.stage for request in waiting] == ["failed"] * 3
+    load(world, "a")
