@@ -124,6 +124,22 @@ def test_a_program_is_launched_with_flags(alone, spec):
     assert pairs["--device"] == "none"
 
 
+def test_embeddings_are_a_task_of_their_own(alone, spec):
+    embed = replace(spec, task="embed", context=512, batch=2)
+    backend = LlamaCppBackend()
+    backend.check(embed, machine())
+    described = json.loads(backend.command(embed).argv[-1])["attributes"]
+    assert described["embedding"] is True
+    assert (described["n_ctx"], described["n_batch"], described["n_ubatch"]) == (1024, 512, 512)
+    assert launcher.parameters(json.loads(backend.command(embed).argv[-1])).embedding is True
+    assert "embedding" not in json.loads(backend.command(spec).argv[-1])["attributes"]
+    program(alone)
+    argv = " ".join(backend.command(embed).argv)
+    assert "--embedding --batch-size 512 --ubatch-size 512" in argv
+    assert "--embedding" not in backend.command(spec).argv
+    assert backend.capabilities(embed) == {"embeddings", "metrics", "token_ids"}
+
+
 def test_nothing_of_a_notebook_reaches_it(alone, spec, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", "/evil")
     monkeypatch.setenv("OPENAI_API_KEY", "secret")

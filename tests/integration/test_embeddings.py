@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from hyperllama_nb import Client
 from hyperllama_nb.models import Store
 from hyperllama_nb.runtime import socket_path
+from tests.integration import bert_gguf
 from tests.integration.minilm import MiniLM
 
 MODEL = "all-minilm:latest"
@@ -107,6 +109,31 @@ def test_openais_form(service: httpx.Client) -> None:
     assert cat.shape == (384,)
     assert 0.3 < float(cat @ dog) < 0.9
     assert whole["usage"]["prompt_tokens"] == 8
+
+
+@pytest.mark.compat("POST /api/embed", "a BERT model in a GGUF file, on llama.cpp", "same")
+def test_a_gguf_file_has_the_same_vectors_on_another_backend(
+    service: httpx.Client, client: Client, reference: MiniLM, tmp_path: Path
+) -> None:
+    store = Store()
+    bert_gguf.write(store.view(store.get(MODEL)), tmp_path / "minilm.gguf")
+    name = "minilm-of-gguf:latest"
+    client.pull(f"file:{tmp_path}/minilm.gguf", name=name)
+    try:
+        body = {"model": name, "input": TEXTS, "options": {"num_ctx": 256}}
+        whole = service.post("/api/embed", json=body).json()
+        cosines = [
+            float(np.dot(vector, reference.embed(text)))
+            for text, vector in zip(TEXTS, whole["embeddings"], strict=True)
+        ]
+        assert min(cosines) >= 0.999
+        assert whole["prompt_eval_count"] == sum(len(reference.tokens(text)) for text in TEXTS)
+        assert whole["hyperllama"]["backend"] == "llamacpp"
+        assert service.post("/api/show", json={"model": name}).json()["capabilities"] == [
+            "embedding"
+        ]
+    finally:
+        client.delete(name)
 
 
 def test_it_is_shown_as_what_it_is(service: httpx.Client) -> None:

@@ -100,10 +100,6 @@ class LlamaCppBackend:
                 f"{name} did not come as a GGUF file, and llama.cpp reads no other. Choose another "
                 "backend, or pull the model from a GGUF file."
             )
-        if spec.task != "generate":
-            raise CannotRunError(
-                f"{name} makes embeddings, for which this backend is not used. Choose another one."
-            )
         if spec.context > spec.manifest.context_length:
             raise CannotRunError(
                 f"{name} was made for {spec.manifest.context_length} tokens, and {spec.context} "
@@ -126,7 +122,8 @@ class LlamaCppBackend:
 
     def capabilities(self, spec: LaunchSpec) -> frozenset[str]:
         """Return what llama.cpp does: among others it constrains output to a JSON schema."""
-        del spec
+        if spec.task == "embed":
+            return frozenset({"embeddings", "metrics", "token_ids"})
         return frozenset(
             {"constrain", "logprobs", "metrics", "penalties", "seed", "stop", "token_ids"}
         )
@@ -161,6 +158,9 @@ class LlamaCppBackend:
                 *("--parallel", str(batch), "--threads", str(threads)),
                 *("--metrics", "--no-webui", "--no-slots"),
             ]
+            if spec.task == "embed":
+                length = str(spec.context)
+                argv += ["--embedding", "--batch-size", length, "--ubatch-size", length]
             if spec.placement.device == "cpu":
                 argv += ["--device", "none"]
             return Launch(tuple(argv), env)
@@ -179,6 +179,10 @@ class LlamaCppBackend:
                 "use_jinja": False,
             },
         }
+        if spec.task == "embed":
+            # A text is read in one step, and the default's are of 512 tokens.
+            sizes = {"n_batch": spec.context, "n_ubatch": spec.context}
+            described["attributes"] |= {"embedding": True, **sizes}
         argv = [str(found.path), "-P", launcher.__file__, json.dumps(described)]
         return Launch(tuple(argv), env)
 

@@ -1,10 +1,11 @@
-"""A GGUF's byte-level BPE vocabulary as the tokenizer files that MAX and `tokenizers` read."""
+"""A GGUF's vocabulary, byte-level BPE or WordPiece, as the files that MAX and `tokenizers` read."""
 
 import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from hyperllama_nb.errors import InvalidFileError
+from hyperllama_nb.models.gguf import wordpiece
 
 _UNKNOWN, _CONTROL, _USER_DEFINED = 2, 3, 4
 """Token types of GGML that are found in a text before it is split into words."""
@@ -52,6 +53,8 @@ def build(metadata: Mapping[str, Any], context_length: int) -> Tokenizer:
     Raises InvalidFileError for a vocabulary that is incomplete, or of a kind or with a
     pre-tokenizer that is not known here.
     """
+    if metadata.get("tokenizer.ggml.model") == "bert":
+        return _wordpiece(metadata, context_length)
     splitter = _splitter(metadata)
     tokens = _strings(metadata, "tokenizer.ggml.tokens")
     merges = [_pair(merge) for merge in _strings(metadata, "tokenizer.ggml.merges")]
@@ -116,6 +119,18 @@ def build(metadata: Mapping[str, Any], context_length: int) -> Tokenizer:
     )
 
 
+def _wordpiece(metadata: Mapping[str, Any], context_length: int) -> Tokenizer:
+    tokens = _strings(metadata, "tokenizer.ggml.tokens")
+    types = metadata.get("tokenizer.ggml.token_type", [1] * len(tokens))
+    if not isinstance(types, list) or len(types) != len(tokens):
+        raise InvalidFileError(
+            "The GGUF file's vocabulary has not a type for each token. Choose another file."
+        )
+    text, config, ids = wordpiece.build(metadata, tokens, types, context_length)
+    _prove(text)
+    return Tokenizer(text, config, ids["cls"], ids["sep"], ids.get("pad"), (ids["sep"],))
+
+
 _BYTE_LEVEL = {
     "type": "ByteLevel",
     "add_prefix_space": False,
@@ -129,8 +144,8 @@ def _splitter(metadata: Mapping[str, Any]) -> Splitter:
     if model != "gpt2":
         raise InvalidFileError(
             f"The GGUF file's tokenizer is of the kind {str(model)[:80]!r}, and only byte-level "
-            "BPE ('gpt2') can be imported. Pull the model's own repository with "
-            "hf:organisation/repository instead."
+            "BPE ('gpt2') and WordPiece ('bert') can be imported. Pull the model's own repository "
+            "with hf:organisation/repository instead."
         )
     name = metadata.get("tokenizer.ggml.pre", "default")
     splitter = SPLITTERS.get(name) if isinstance(name, str) else None
