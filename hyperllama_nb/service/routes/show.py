@@ -12,6 +12,7 @@ from hyperllama_nb.models.creation import Changes
 from hyperllama_nb.models.gguf.check import read_header
 from hyperllama_nb.models.manifest import Manifest
 from hyperllama_nb.models.store import Store
+from hyperllama_nb.service import structure
 from hyperllama_nb.service.abilities import abilities
 from hyperllama_nb.service.keys import SERVICE
 from hyperllama_nb.service.launching import plan
@@ -84,8 +85,7 @@ async def _backends(service: Service, manifest: Manifest) -> dict[str, dict[str,
         except HyperLlamaError as error:
             found[name] = {"error": str(error)}
         else:
-            able = backend.capabilities(spec)
-            found[name] = {"format": "constrained" if "constrain" in able else "filled"}
+            found[name] = structure.modes(backend.capabilities(spec))
     return found
 
 

@@ -104,6 +104,8 @@ class Asking:
         async with contextlib.aclosing(stream) as events:
             async for event in events:
                 found += event.logprobs
+        if not found:
+            self.alternatives = 0  # it is not worth another request
         return found[0] if found else None
 
     async def words(self, text: str, *, most: int, stop: Sequence[str]) -> str:
@@ -113,6 +115,13 @@ class Asking:
             async for event in events:
                 written += event.text
         return written
+
+    def token_ends(self, text: str) -> set[int]:
+        """Return the places in `text`, as it stands behind a space, where a token ends."""
+        prompter = self._engine.prompter
+        ids = self._encode(f" {text}")
+        begun = (prompter.decode(ids[:length]) for length in range(1, len(ids) + 1))
+        return {len(one) - 1 for one in begun if one and f" {text}".startswith(one)}
 
     def draw(self, weighed: Sequence[tuple[str, float]]) -> str:
         """Return one of several things by their log-probabilities, at the answer's temperature."""

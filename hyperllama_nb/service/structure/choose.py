@@ -1,6 +1,7 @@
 """Having a model choose one of several JSON values, by the probabilities of their tokens."""
 
 import difflib
+import re
 from collections.abc import Sequence
 
 from hyperllama_nb.engines.events import TokenLogprob
@@ -9,6 +10,14 @@ from hyperllama_nb.service.structure.asking import Asking
 WORDS = 12
 """Tokens that a model may write where it tells no probabilities."""
 
+LONGEST_HINT = 1000
+"""Characters of the hint that shows a model its choices."""
+
+MOST_TORN = 100
+"""Choices whose tokens are looked at; of more, only the quote that they begin with is shared."""
+
+_KEY = re.compile(r'("(?:[^"\\]|\\.)*"): $')
+
 _ENDS = frozenset(",]}\n")
 _STOPS = (",", "]", "}", "\n")
 
@@ -16,26 +25,51 @@ _STOPS = (",", "]", "}", "\n")
 async def choose(asking: Asking, texts: Sequence[str]) -> tuple[str, TokenLogprob | None]:
     """Return the one of several JSON texts that the model takes, and the token that decided.
 
-    The model is asked for a token at a time, only where the texts that are left part. Where none
-    of its likely tokens leads to one of them, it writes freely, and the nearest text is taken.
+    The model is asked for a token at a time, only where the texts that are left part. It is shown
+    the choices before its answer: engines tell a few alternatives only, and a model that has not
+    seen the choices hardly thinks of them. Where none of its likely tokens leads to one of them, it
+    writes freely, and the nearest text is taken.
     """
-    left, decisive = list(texts), None
+    left, decisive, reached = list(texts), None, 0
+    hint = _hint(asking.text, texts)
     while len(left) > 1:
-        shared = _shared(left)
+        shared = left[0][: max(reached, _parting(asking, left))]
         # A token begins with its space: without one behind the text, the usual tokens may come.
         before = asking.text + shared if shared else asking.text.rstrip(" ")
         if asking.left(before) < 1:
             return min(left, key=len), decisive
-        token = await asking.token(before) if asking.alternatives else None
+        if asking.left(hint + before) < 1:
+            hint = ""
+        token = await asking.token(hint + before) if asking.alternatives else None
         known = token and _leading(token, [text[len(shared) :] for text in left], not shared)
         if not known:
-            return await _nearest(asking, left, before, shared), decisive
+            return await _nearest(asking, left, hint + before, shared), decisive
         drawn = asking.draw([(piece, weight) for piece, weight, _ in known])
-        _, _, ends = next(one for one in known if one[0] == drawn)
-        if len(ends) == len(left):
-            return await _nearest(asking, left, before, shared), decisive
-        left, decisive = [shared + end for end in ends], decisive or token
+        ends = next(ends for piece, _, ends in known if piece == drawn)
+        before_that, left = len(left), [shared + end for end in ends]
+        piece = drawn if shared else drawn.lstrip()
+        reached = min(len(shared) + len(piece), len(_shared(left)))
+        if len(left) == before_that and reached <= len(shared):
+            return await _nearest(asking, left, hint + before, shared), decisive
+        decisive = decisive or token
     return left[0], decisive
+
+
+def _parting(asking: Asking, texts: Sequence[str]) -> int:
+    """Return how much all texts share, as far as their tokens end there: a token is not torn."""
+    shared = len(_shared(texts))
+    if not shared or len(texts) > MOST_TORN:
+        return min(shared, 1)
+    ends = set.intersection(*(asking.token_ends(text) for text in texts))
+    return max((end for end in ends if end <= shared), default=0)
+
+
+def _hint(text: str, choices: Sequence[str]) -> str:
+    """Return examples of all choices, in the form in which the answer has them."""
+    key = _KEY.search(text[-LONGEST_HINT:])
+    lines = [f"{{{key[1]}: {one}}}\n" if key else f"[{one}]\n" for one in choices]
+    hint = "".join(lines)
+    return hint if len(hint) <= LONGEST_HINT else ""
 
 
 def _leading(

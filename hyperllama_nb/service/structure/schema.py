@@ -119,10 +119,11 @@ def _check_depth(value: Any) -> None:
 
 
 def _check_form(schema: Mapping[str, Any]) -> None:
-    from jsonschema import Draft202012Validator, SchemaError
+    from jsonschema import Draft202012Validator, FormatChecker, SchemaError
 
     try:
-        Draft202012Validator.check_schema(schema)
+        # No formats: patterns have their own check, since they are not Python's.
+        Draft202012Validator.check_schema(schema, format_checker=FormatChecker(()))
     except SchemaError as error:
         where = "/".join(map(str, error.absolute_path)) or "its top level"
         raise _invalid(f"at {where}: {error.message[:_SHOWN]}") from None

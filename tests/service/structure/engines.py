@@ -16,7 +16,7 @@ class Prompter:
         return list(text.encode())
 
     def decode(self, ids):
-        return bytes(ids).decode()
+        return bytes(ids).decode(errors="replace")
 
 
 class Stub:
@@ -76,9 +76,10 @@ def writing(*chunks):
 
 
 def completing(whole):
-    """Return a writer that continues a text to one it knows."""
+    """Return a writer that continues a text to one it knows, whatever is before that."""
 
     def write(text):
+        text = text[max(0, text.rfind(whole[:6])) :]
         return list(whole[len(text) :]) if whole.startswith(text) else []
 
     return write
@@ -104,10 +105,8 @@ def noise(seed, alphabet='abc"\\{}[],:un0159.-e \n\u00e9\U0001f600<|'):
 async def _gather(engine, schema, limit, mode, params):
     able = engine.backend.capabilities(None)
     mode = mode or structure.plan(schema, able)
-    events = []
-    async for event in structure.structured(engine, [], schema, params, limit, mode):
-        events.append(event)
-    return mode, events
+    found = structure.structured(engine, [], schema, params, limit, mode)
+    return mode, [event async for event in found]
 
 
 def answer(engine, schema, limit=2000, mode=None, **params):
