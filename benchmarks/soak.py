@@ -25,6 +25,13 @@ from typing import Any
 import aiohttp
 import psutil
 
+from hyperllama_nb.runtime import PROTOCOL, socket_path
+
+SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}
+
+BUSY = (429, 503)
+"""What a client is told that comes when the queue is full; it waits before it asks again."""
+
 SETTLE = 30.0
 """Seconds that cancelled work may take to end once the last client has gone."""
 
@@ -36,9 +43,16 @@ from hyperllama_nb.service.host import main
 from hyperllama_nb.testing import FakeBackend, Script, install_tiny
 install_tiny(Store(), "tiny")
 install_tiny(Store(), "other", context_length=4096)
+install_tiny(Store(), "third", system="3")
 script = Script(pieces=("word ",), repeat=200, delay_first=0.02, delay=0.005)
 sys.exit(main({"fake": FakeBackend([script], slots=4)}))
 """
+
+LOADED = 2
+"""Models that may be loaded at once, of the three: the third makes engines come and go."""
+
+DEATH = 90.0
+"""Seconds between two engines that are killed; more often, and their model is refused."""
 
 
 @contextmanager
@@ -51,6 +65,7 @@ def scripted_service(place: Path) -> Iterator[Path]:
         "HYPERLLAMA_RUNTIME_DIR": str(runtime),
         "HYPERLLAMA_MODELS": str(place / "models"),
         "OLLAMA_MAX_QUEUE": "24",
+        "OLLAMA_MAX_LOADED_MODELS": str(LOADED),
     }
     with (runtime / "service.log").open("wb") as log:
         process = subprocess.Popen(
@@ -67,19 +82,30 @@ def scripted_service(place: Path) -> Iterator[Path]:
             process.wait()
 
 
-def requests_of(models: list[str]) -> list[tuple[str, dict[str, Any]]]:
-    """Return the kinds of requests, a path and a body each."""
+Kind = tuple[str, dict[str, Any] | None]
+
+
+def requests_of(models: list[str]) -> list[Kind]:
+    """Return the kinds of requests, a path and a body each; without a body it is a GET."""
     chat = [{"role": "user", "content": "Tell me a long story."}]
-    kinds: list[tuple[str, dict[str, Any]]] = []
+    kinds: list[Kind] = [(f"/{path}", None) for path in ("api/tags", "api/ps", "metrics")]
+    kinds += [("/v1/models", None), ("/nothing", None)]
     for model in models:
         options = {"num_predict": 200}
+        generate = {"model": model, "prompt": "Once", "options": options}
         kinds += [
-            ("/api/generate", {"model": model, "prompt": "Once", "options": options}),
-            ("/api/generate", {"model": model, "prompt": "x", "options": options, "stream": False}),
+            ("/api/generate", generate),
+            ("/api/generate", {**generate, "stream": False}),
+            ("/api/generate", {**generate, "options": {**options, "num_ctx": 6000}}),
+            ("/api/generate", {**generate, "format": SCHEMA}),
             ("/api/chat", {"model": model, "messages": chat, "options": options}),
             ("/v1/chat/completions", {"model": model, "messages": chat, "stream": True}),
             ("/v1/completions", {"model": model, "prompt": "Once", "max_tokens": 200}),
             ("/api/generate", {"model": model, "keep_alive": 0}),
+            ("/admin/attach", {"protocol": PROTOCOL, "kind": "soak"}),
+            ("/admin/load", {"model": model}),
+            ("/api/tokenize", {"model": model, "content": "Once"}),
+            ("/api/embed", {"model": model, "input": "Once"}),
             ("/api/show", {"model": model}),
         ]
     return kinds
@@ -87,7 +113,7 @@ def requests_of(models: list[str]) -> list[tuple[str, dict[str, Any]]]:
 
 async def client(
     session: aiohttp.ClientSession,
-    kinds: list[tuple[str, dict[str, Any]]],
+    kinds: list[Kind],
     rng: random.Random,
     until: float,
     ended: Counter[str],
@@ -95,12 +121,20 @@ async def client(
     """Send requests one after the other; each third one is broken off somewhere."""
     while time.monotonic() < until:
         path, body = rng.choice(kinds)
-        patience = rng.uniform(0.0, 1.5) if rng.random() < 0.34 else None
+        leaves = rng.random() < 0.34 or path == "/admin/attach"
+        patience = rng.uniform(0.0, 1.5) if leaves else None
+        method = "GET" if body is None else "POST"
+        headers = {"X-HyperLlama-Progress": "1"} if rng.random() < 0.5 else {}
         try:
             async with asyncio.timeout(patience):
-                async with session.post(f"http://service{path}", json=body) as answer:
-                    await answer.read()
+                url = f"http://service{path}"
+                async with session.request(method, url, json=body, headers=headers) as answer:
+                    data = await answer.read()
                     ended[f"status {answer.status}"] += 1
+                    if answer.status == 500:
+                        print(f"{method} {path}: {data.decode()}", flush=True)
+            if answer.status in BUSY:
+                await asyncio.sleep(rng.uniform(0.0, 1.0))
         except TimeoutError:
             ended["broken off"] += 1
         except aiohttp.ClientError as error:
@@ -117,7 +151,31 @@ async def state(session: aiohttp.ClientSession) -> dict[str, int]:
         "running": sum(engine["running"] for engine in status["engines"]),
         "queued": sum(engine["queued"] for engine in status["engines"]),
         "engines": len(status["engines"]),
+        "values in the status": leaves_of(status),
     }
+
+
+def leaves_of(value: Any) -> int:
+    """Return how many plain values a JSON value has in it."""
+    if isinstance(value, dict):
+        return sum(map(leaves_of, value.values()))
+    return sum(map(leaves_of, value)) if isinstance(value, list) else 1
+
+
+async def kill_one(session: aiohttp.ClientSession, rng: random.Random) -> None:
+    """Kill an engine, as the system does when memory is short."""
+    async with session.get("http://service/admin/status") as answer:
+        engines = [e for e in (await answer.json())["engines"] if e["state"] == "ready"]
+    if engines:
+        psutil.Process(rng.choice(engines)["pid"]).kill()
+
+
+async def load(session: aiohttp.ClientSession, models: list[str]) -> None:
+    """Load as many models as may be loaded, with nothing else in the way."""
+    for model in models[:LOADED]:
+        body = {"model": model, "keep_alive": -1}
+        async with session.post("http://service/api/generate", json=body) as answer:
+            answer.raise_for_status()
 
 
 async def settled(session: aiohttp.ClientSession, before: dict[str, int]) -> dict[str, int]:
@@ -130,14 +188,14 @@ async def settled(session: aiohttp.ClientSession, before: dict[str, int]) -> dic
         await asyncio.sleep(0.5)
 
 
-async def soak(socket: Path, models: list[str], seconds: float, clients: int, seed: int) -> int:
+async def soak(
+    socket: Path, models: list[str], seconds: float, clients: int, seed: int, *, kills: bool = False
+) -> int:
     ended: Counter[str] = Counter()
     connector = aiohttp.UnixConnector(str(socket), limit=0, force_close=True)
     kinds = requests_of(models)
     async with aiohttp.ClientSession(connector=connector) as session:
-        for model in models:
-            async with session.post("http://service/api/generate", json={"model": model}) as answer:
-                answer.raise_for_status()
+        await load(session, models)
         before = await state(session)
         started = time.monotonic()
         workers = [
@@ -145,13 +203,17 @@ async def soak(socket: Path, models: list[str], seconds: float, clients: int, se
             for n in range(clients)
         ]
         working = asyncio.gather(*workers)
+        killed = started
         while not working.done():
             await asyncio.wait([working], timeout=30)
-            print(f"{time.monotonic() - started:5.0f} s  {ended.total()} requests", flush=True)
+            now = time.monotonic()
+            print(f"{now - started:5.0f} s  {ended.total()} requests", flush=True)
+            if kills and now - killed >= DEATH and not working.done():
+                killed = now
+                await kill_one(session, random.Random(seed))
+                ended["killed engines"] += 1
         await working
-        for model in models:
-            async with session.post("http://service/api/generate", json={"model": model}) as answer:
-                answer.raise_for_status()
+        await load(session, models)
         after = await settled(session, before)
     print(f"{clients} clients, {seconds:.0f} s, seed {seed}: {ended.total()} requests")
     print("  " + ", ".join(f"{count} {how}" for how, count in sorted(ended.items())))
@@ -172,7 +234,6 @@ def main() -> None:
     arguments = (args.seconds, args.clients, args.seed)
     if args.model:
         from hyperllama_nb import Client
-        from hyperllama_nb.runtime import socket_path
 
         Client().load(args.model)
         raise SystemExit(asyncio.run(soak(socket_path(), [args.model], *arguments)))
@@ -180,7 +241,8 @@ def main() -> None:
         tempfile.TemporaryDirectory(prefix="soak", dir="/tmp") as place,
         scripted_service(Path(place)) as socket,
     ):
-        status = asyncio.run(soak(socket, ["tiny", "other"], *arguments))
+        models = ["tiny", "other", "third"]
+        status = asyncio.run(soak(socket, models, *arguments, kills=True))
     raise SystemExit(status)
 
 
