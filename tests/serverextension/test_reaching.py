@@ -1,6 +1,8 @@
 """The service that the first request starts, or that cannot be started."""
 
 import socket
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -83,3 +85,15 @@ def test_the_extension_is_enabled_by_its_file_and_jupyter_complains_of_nothing()
         # Jupyter warns of handlers whose methods do not say who may call them.
         assert "allow_unauthenticated_access = False" in (server.place / "config.py").read_text()
         assert "DoorHandler" not in server.log
+
+
+def test_the_extension_brings_nothing_heavy():
+    code = (
+        "import sys, jupyter_server.serverapp; before = set(sys.modules);"
+        "import hyperllama_nb.serverextension.app;"
+        "heavy = {'httpx', 'aiohttp', 'plotly', 'ipywidgets', 'huggingface_hub', 'gguf', "
+        "'tokenizers', 'IPython', 'psutil', 'numpy', 'max'}; "
+        "sys.exit(', '.join(heavy & (set(sys.modules) - before)))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert run.stderr.strip() == ""
