@@ -94,7 +94,7 @@ class RunningEngine:
     @property
     def idle(self) -> bool:
         """Tell whether nothing needs it at this moment."""
-        return self.state == "ready"
+        return self.users == 0 and self.state == "ready"
 
     @property
     def waiting(self) -> int:
