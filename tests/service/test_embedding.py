@@ -6,6 +6,7 @@ import math
 import struct
 import threading
 import time
+from contextlib import ExitStack
 
 import httpx
 import pytest
@@ -32,20 +33,16 @@ def embedder():
 
 
 @pytest.fixture
-def failing(thread):
-    """Return what hosts an embedder of its own, with a script."""
+def own(thread):
+    """Return what hosts an embedder of the test's own, with a script."""
+    with ExitStack() as stack:
 
-    def host(script, **fields):
-        context = thread([script])
-        running = context.__enter__()
-        stack.append(context)
-        install(running.store, **fields)
-        return running
+        def host(script):
+            running = stack.enter_context(thread([script]))
+            install(running.store)
+            return running
 
-    stack = []
-    yield host
-    for context in stack:
-        context.__exit__(None, None, None)
+        yield host
 
 
 def embed(service, given="Hi", **fields):
@@ -90,8 +87,8 @@ def test_counts_and_durations_are_whole_numbers(embedder):
 
 @pytest.mark.compat("POST /api/embed", "an empty input loads the model", "same")
 @pytest.mark.parametrize("given", [None, "", []])
-def test_nothing_to_embed_loads_the_model(failing, given):
-    service = failing(Script())
+def test_nothing_to_embed_loads_the_model(own, given):
+    service = own(Script())
     whole = embed(service, given).json()
     assert whole["embeddings"] == []
     assert whole["model"] == "embedder"
@@ -102,8 +99,8 @@ def test_nothing_to_embed_loads_the_model(failing, given):
 @pytest.mark.compat(
     "POST /api/embed", "keep_alive", "better", "0 without input unloads, and loads nothing first"
 )
-def test_keep_alive_is_the_models(failing):
-    service = failing(Script())
+def test_keep_alive_is_the_models(own):
+    service = own(Script())
     embed(service, None, keep_alive=0)
     assert service.engine(MODEL) is None
     assert embed(service, keep_alive="1h").status_code == 200
@@ -244,8 +241,8 @@ def test_the_first_form_of_the_route(embedder):
 
 
 @pytest.mark.compat("POST /api/embeddings", "an empty prompt loads the model", "same")
-def test_the_first_form_without_a_prompt(failing):
-    service = failing(Script())
+def test_the_first_form_without_a_prompt(own):
+    service = own(Script())
     for body in ({}, {"prompt": ""}):
         answer = service.client.post("/api/embeddings", json={"model": "embedder", **body})
         assert answer.json() == {"embedding": []}
@@ -348,8 +345,8 @@ def test_more_texts_than_fit_into_an_answer_are_refused(embedder, monkeypatch):
 
 
 @pytest.mark.compat("POST /api/embed", "many texts", "same", "sent to the engine in pieces")
-def test_many_texts_go_in_pieces_of_about_one_length(failing):
-    service = failing(Script())
+def test_many_texts_go_in_pieces_of_about_one_length(own):
+    service = own(Script())
     texts = [f"{number}" * (1 + number % 9) for number in range(100)]
     whole = embed(service, texts).json()
     assert len(whole["embeddings"]) == len(texts)
@@ -369,9 +366,9 @@ def test_others_get_their_turn_between_the_pieces(thread):
         done = []
 
         def run(texts, name):
-            with httpx.Client(transport=httpx.HTTPTransport(uds=str(service.socket))) as own:
+            with httpx.Client(transport=httpx.HTTPTransport(uds=str(service.socket))) as alone:
                 body = {"model": "embedder", "input": texts}
-                own.post("http://service/api/embed", json=body, timeout=60)
+                alone.post("http://service/api/embed", json=body, timeout=60)
             done.append(name)
 
         long = threading.Thread(target=run, args=(["x"] * 160, "long"))
@@ -383,8 +380,8 @@ def test_others_get_their_turn_between_the_pieces(thread):
 
 
 @pytest.mark.compat("POST /api/embed", "a client that disconnects frees the engine", "same")
-def test_a_client_that_leaves_ends_the_request(failing):
-    service = failing(Script(delay=0.05))
+def test_a_client_that_leaves_ends_the_request(own):
+    service = own(Script(delay=0.05))
     embed(service, None)
     with pytest.raises(httpx.ReadTimeout):
         service.client.post(
@@ -419,16 +416,16 @@ def test_a_full_queue_is_told(thread):
 
 def abandoned(service):
     """Ask, and leave after a while."""
-    with httpx.Client(transport=httpx.HTTPTransport(uds=str(service.socket))) as own:
+    with httpx.Client(transport=httpx.HTTPTransport(uds=str(service.socket))) as alone:
         body = {"model": "embedder", "input": "x"}
         with pytest.raises(httpx.ReadTimeout):
-            own.post("http://service/api/embed", json=body, timeout=3)
+            alone.post("http://service/api/embed", json=body, timeout=3)
 
 
 @pytest.mark.compat("POST /api/embed", "a vector that is not of numbers", "same")
-def test_a_vector_that_is_not_of_numbers_is_an_error(failing):
+def test_a_vector_that_is_not_of_numbers_is_an_error(own):
     poison = 60
-    service = failing(Script(poison=poison))
+    service = own(Script(poison=poison))
     embed(service, None)
     text = service.client.post(
         "/api/detokenize", json={"model": "embedder", "tokens": [poison]}
@@ -440,8 +437,8 @@ def test_a_vector_that_is_not_of_numbers_is_an_error(failing):
 
 
 @pytest.mark.compat("POST /api/embed", "an engine that fails", "same")
-def test_an_engine_that_fails_is_told(failing):
-    service = failing(Script(error_after=0))
+def test_an_engine_that_fails_is_told(own):
+    service = own(Script(error_after=0))
     answer = embed(service)
     assert answer.status_code == 500
     assert "The engine failed with status 500" in error_of(answer)
@@ -470,8 +467,8 @@ def test_a_request_that_takes_too_long_is_ended(thread):
         until(lambda: not service.engine(MODEL)["running"])
 
 
-def test_metrics_count_what_was_embedded(failing):
-    service = failing(Script())
+def test_metrics_count_what_was_embedded(own):
+    service = own(Script())
     embed(service, ["four", "five!"])
     text = service.client.get("/metrics").text
     assert f'hyperllama_tokens_total{{kind="prompt",model="{MODEL}"}} 9.0' in text
@@ -482,9 +479,9 @@ def test_parallel_requests_all_get_their_own_vectors(embedder):
     found = {}
 
     def run(number):
-        with httpx.Client(transport=httpx.HTTPTransport(uds=str(embedder.socket))) as own:
+        with httpx.Client(transport=httpx.HTTPTransport(uds=str(embedder.socket))) as alone:
             body = {"model": "embedder", "input": [f"{number}", f"{number}!"]}
-            answer = own.post("http://service/api/embed", json=body, timeout=60)
+            answer = alone.post("http://service/api/embed", json=body, timeout=60)
             found[number] = answer.json()["embeddings"]
 
     threads = [threading.Thread(target=run, args=(number,)) for number in range(24)]

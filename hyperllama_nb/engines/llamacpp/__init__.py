@@ -164,25 +164,21 @@ class LlamaCppBackend:
             if spec.placement.device == "cpu":
                 argv += ["--device", "none"]
             return Launch(tuple(argv), env)
-        described = {
-            "model": model,
-            "alias": alias,
-            "socket": str(spec.socket),
-            "attributes": {
-                "n_ctx": spec.context * batch,
-                "n_parallel": batch,
-                "cpuparams.n_threads": threads,
-                "endpoint_metrics": True,
-                "endpoint_slots": False,
-                "ui": False,
-                # Templates are rendered by the service.
-                "use_jinja": False,
-            },
+        attributes: dict[str, Any] = {
+            "n_ctx": spec.context * batch,
+            "n_parallel": batch,
+            "cpuparams.n_threads": threads,
+            "endpoint_metrics": True,
+            "endpoint_slots": False,
+            "ui": False,
+            # Templates are rendered by the service.
+            "use_jinja": False,
         }
         if spec.task == "embed":
             # A text is read in one step, and the default's are of 512 tokens.
-            sizes = {"n_batch": spec.context, "n_ubatch": spec.context}
-            described["attributes"] |= {"embedding": True, **sizes}
+            attributes |= {"embedding": True, "n_batch": spec.context, "n_ubatch": spec.context}
+        named = {"model": model, "alias": alias, "socket": str(spec.socket)}
+        described = {**named, "attributes": attributes}
         argv = [str(found.path), "-P", launcher.__file__, json.dumps(described)]
         return Launch(tuple(argv), env)
 
