@@ -21,8 +21,15 @@ Job = Callable[..., Manifest]
 class Pulls:
     """Run each pull in a thread and fan its progress out to all who asked for the same model."""
 
-    def __init__(self, store: Store, policy: Policy | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        policy: Policy | None = None,
+        fetched: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        """Tell `fetched` how many more bytes have come, each time."""
         self._store = store
+        self._fetched = fetched
         self._policy = policy or Policy()
         self._running: dict[Hashable, _Pull] = {}
 
@@ -46,7 +53,7 @@ class Pulls:
         """Yield the progress of a job in a thread, which all who give the same key share."""
         pull = self._running.get(key)
         if pull is None or pull.cancelled.is_set():
-            pull = self._running[key] = _Pull(job)
+            pull = self._running[key] = _Pull(job, self._fetched)
             pull.task.add_done_callback(lambda _: self._forget(key, pull))
         async with aclosing(pull.read()) as lines:
             async for line in lines:
@@ -65,8 +72,10 @@ class Pulls:
 
 
 class _Pull:
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, fetched: Callable[[int], None]) -> None:
         self._loop = asyncio.get_running_loop()
+        self._fetched = fetched
+        self._counts: dict[Hashable, int] = {}
         self._lines: list[Line] = []
         self._more = asyncio.Event()
         self._readers = 0
@@ -82,6 +91,7 @@ class _Pull:
         self._loop.call_soon_threadsafe(self._add, progress.line())
 
     def _add(self, line: Line) -> None:
+        self._count(line)
         # Byte counts replace each other: a slow reader wants the latest, not each.
         if self._lines and "completed" in line and _same_part(self._lines[-1], line):
             self._lines[-1] = line
@@ -89,6 +99,14 @@ class _Pull:
             self._lines.append(line)
         self._more.set()
         self._more = asyncio.Event()
+
+    def _count(self, line: Line) -> None:
+        """Tell what came since the last report on the same file."""
+        done = line.get("completed")
+        if done is not None and line["status"].startswith("pulling"):
+            file = (line["status"], line.get("digest"))
+            self._fetched(max(0, done - self._counts.get(file, 0)))
+            self._counts[file] = done
 
     async def read(self) -> AsyncGenerator[Line, None]:
         self._readers += 1

@@ -59,7 +59,8 @@ class Service:
         self.metrics.watch(self.manager.engines.values)
         hosts = frozenset(host.lower() for host in self.settings.pull_hosts)
         runs = partial(runs_as_it_is, self.backends, self.settings)
-        self.pulls = Pulls(self.store, Policy(hosts=hosts, runs=runs))
+        policy = Policy(hosts=hosts, runs=runs)
+        self.pulls = Pulls(self.store, policy, self.metrics.pulled.inc)
         self.stopping = asyncio.Event()
         self.runner: web.AppRunner | None = None
         self._listeners: list[str] = []

@@ -1,5 +1,6 @@
 """What Prometheus reads of the service, and what it is told."""
 
+import asyncio
 import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -8,7 +9,9 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from hyperllama_nb.models.progress import Progress
 from hyperllama_nb.service.metrics import MOST_MODELS, Metrics
+from hyperllama_nb.service.pulls import Pulls
 from hyperllama_nb.testing import Script
 from tests.service.hosting import PATIENCE, SLOW, open_stream, until
 
@@ -153,6 +156,26 @@ def test_two_services_in_one_process_count_apart():
     one.pulled.inc(5)
     assert b"hyperllama_pull_bytes_total 5.0" in one.text()
     assert b"hyperllama_pull_bytes_total 0.0" in other.text()
+
+
+def test_what_a_pull_fetches_is_counted_once_however_many_read_it():
+    def job(progress, cancelled):
+        for done in (3, 7, 7, 10):
+            progress(Progress("pulling a", "sha256:a", 10, done))
+        progress(Progress("verifying", "sha256:a", 10, 10))
+        progress(Progress("pulling b", None, 5, 5))
+
+    async def run():
+        counted = []
+        pulls = Pulls(None, fetched=counted.append)
+
+        async def read():
+            return [line async for line in pulls.run("key", job)]
+
+        await asyncio.gather(read(), read())
+        return sum(counted)
+
+    assert asyncio.run(run()) == 15
 
 
 def test_the_docs_name_every_metric(thread):
