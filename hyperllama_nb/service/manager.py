@@ -14,13 +14,15 @@ from hyperllama_nb.errors import (
 )
 from hyperllama_nb.models.manifest import Manifest
 from hyperllama_nb.models.store import Store
+from hyperllama_nb.service.changes import Changes
 from hyperllama_nb.service.config import HyperLlamaService
 from hyperllama_nb.service.deaths import Deaths
 from hyperllama_nb.service.desks import Desk, Desks, telling
+from hyperllama_nb.service.endings import Endings
 from hyperllama_nb.service.launching import UNKNOWN_BATCH, choose
 from hyperllama_nb.service.leases import Lease
 from hyperllama_nb.service.metrics import Metrics
-from hyperllama_nb.service.room import Changes, Room
+from hyperllama_nb.service.room import Room
 from hyperllama_nb.service.running import PROGRESS_INTERVAL, Report, RunningEngine
 
 log = logging.getLogger(__name__)
@@ -44,7 +46,9 @@ class Manager:
         self.leases: dict[str, Lease] = {}
         self.desks = Desks()
         self._changes = Changes()
-        self._room = Room(self.engines, settings.max_loaded_models, self._changes, self._remove)
+        self._endings = Endings(self.engines, self.leases, self._changes)
+        remove = self._endings.remove
+        self._room = Room(self.engines, settings.max_loaded_models, self._changes, remove)
         self._deaths = Deaths()
         self._watches: set[asyncio.Task[None]] = set()
         self._reaper: asyncio.Task[None] | None = None
@@ -52,7 +56,7 @@ class Manager:
 
     def start(self) -> None:
         """Begin to unload what has expired."""
-        self._reaper = asyncio.create_task(self._reap())
+        self._reaper = asyncio.create_task(self._endings.reap())
 
     async def close(self) -> None:
         """Stop every engine; returns when no process of theirs is left."""
@@ -60,7 +64,8 @@ class Manager:
         if self._reaper is not None:
             self._reaper.cancel()
             await asyncio.wait({self._reaper})
-        await asyncio.gather(*map(self._remove, self.engines.values()), return_exceptions=True)
+        ends = [self._endings.remove(engine) for engine in self.engines.values()]
+        await asyncio.gather(*ends, return_exceptions=True)
         await asyncio.gather(*self._watches)
 
     @property
@@ -140,12 +145,19 @@ class Manager:
         key = manifest.name.key
         engine = self.engines.get(key)
         fits = engine is not None and not self._unfit(engine, manifest, context, backend)
-        if engine is None or not fits or desk.lock.locked():
+        if engine is not None and fits and not desk.lock.locked():
+            engine.users += 1
+            return engine
+        engine = None
+        try:
             async with self._waiting(manifest, report), desk.lock:
                 engine = await self._fitting(desk, manifest, context, backend)
                 engine.users += 1
-        else:
-            engine.users += 1
+        except BaseException:
+            # The caller may leave just when the engine is his.
+            if engine is not None:
+                engine.users -= 1
+            raise
         return engine
 
     async def _fitting(
@@ -165,7 +177,7 @@ class Manager:
             elif engine.users:
                 await self._changes.wait()
             else:
-                await self._remove(engine)
+                await self._endings.remove(engine)
 
     @asynccontextmanager
     async def _waiting(self, manifest: Manifest, report: Report | None) -> AsyncIterator[None]:
@@ -203,7 +215,7 @@ class Manager:
 
     async def _bury(self, engine: RunningEngine) -> None:
         """Clear away an engine that does not run any more, and remember how it died."""
-        await self._remove(engine)
+        await self._endings.remove(engine)
         if engine.died_at is not None:
             self._deaths.note(engine.model, engine.died_at, str(engine.error))
             self.metrics.restarts.labels(self.metrics.model(engine.model)).inc()
@@ -265,64 +277,11 @@ class Manager:
 
     async def unload(self, key: str) -> bool:
         """Unload a model once its running requests have ended; tell whether it was loaded."""
-        engine = self.engines.get(key)
-        if engine is None:
-            return False
-        while engine.users and engine.alive:
-            await self._changes.wait()
-        await self._remove(engine)
-        return True
+        return await self._endings.unload(key)
 
     def unload_soon(self, key: str) -> None:
         """Unload a model in the background, as soon as no request uses it."""
-        engine = self.engines.get(key)
-        if engine is None:
-            return
-        engine.keep_alive = 0.0
-        self._drop_leases(engine)
-        if not engine.users:
-            self._end(engine)
-        self._changes.notify()
-
-    async def _remove(self, engine: RunningEngine) -> None:
-        """Stop the engine and forget it; it is stopped even if the caller leaves."""
-        await asyncio.shield(self._end(engine))
-
-    def _end(self, engine: RunningEngine) -> asyncio.Task[None]:
-        """Begin to stop the engine: from now on no request is given it."""
-        if engine.ending is None:
-            engine.leave()
-            self._drop_leases(engine)
-            engine.ending = asyncio.create_task(self._stop(engine), name=f"end {engine.model}")
-        return engine.ending
-
-    async def _stop(self, engine: RunningEngine) -> None:
-        try:
-            if engine.loaded is not None and not engine.loaded.done():
-                engine.loaded.cancel()
-                await asyncio.wait({engine.loaded})
-            await engine.stop()
-        except OSError:
-            log.exception("unloading %s", engine.model)
-        finally:
-            del self.engines[engine.manifest.name.key]
-            self._changes.notify()
-
-    def _drop_leases(self, engine: RunningEngine) -> None:
-        for holder in engine.leases:
-            self.leases[holder].models.discard(engine.model)
-        engine.leases.clear()
-
-    async def _reap(self) -> None:
-        """Unload each engine when its time has come."""
-        while True:
-            due = {e: e.expires_in for e in self.engines.values() if e.state == "ready"}
-            for engine, left in due.items():
-                if left is not None and left <= 0:
-                    log.info("unloading %s: unused for %.0f s", engine.model, engine.keep_alive)
-                    self._end(engine)
-            waits = [left for left in due.values() if left is not None and left > 0]
-            await self._changes.wait(min(waits, default=None))
+        self._endings.unload_soon(key)
 
     # -- leases --------------------------------------------------------------------------------
 

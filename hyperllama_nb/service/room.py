@@ -1,12 +1,12 @@
 """Room for engines: one load at a time, in line, and the unloading of the idle for it."""
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 
 from hyperllama_nb.errors import NotEnoughMemoryError
+from hyperllama_nb.service.changes import Changes
 from hyperllama_nb.service.launching import fit_batch
 from hyperllama_nb.service.running import RunningEngine
 
@@ -14,25 +14,6 @@ log = logging.getLogger(__name__)
 
 TURN = 10.0
 """Seconds that a load waits for models in use, before one of these takes no new requests."""
-
-
-class Changes:
-    """Wakes whoever waits for any engine's users, state or place to change."""
-
-    def __init__(self) -> None:
-        self._event = asyncio.Event()
-
-    def notify(self) -> None:
-        """Wake all."""
-        self._event.set()
-        self._event = asyncio.Event()
-
-    async def wait(self, seconds: float | None = None) -> None:
-        """Wait for the next change, for at most so many seconds."""
-        # Not `wait_for`, which in Python 3.11 forgets a cancellation that comes with the change.
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._event.wait()
 
 
 class Room:

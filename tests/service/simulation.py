@@ -273,7 +273,7 @@ class Request:
         except HyperLlamaError as error:
             self.stage = "failed"
             self.error = error
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, ConnectionError):
             self.stage = "left"
 
     async def work(self, process):

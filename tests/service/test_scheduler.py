@@ -1,5 +1,7 @@
 """The manager against all that can happen, in any order: a state machine over a simulation."""
 
+import asyncio
+
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -12,6 +14,17 @@ MODELS = st.sampled_from(sorted(SIZES))
 
 ROUNDS = 300
 """So many times the remaining requests are helped along; each needs a few rounds at most."""
+
+
+async def heard(line):
+    """Take a progress line, as a client that reads does."""
+    await asyncio.sleep(0)
+
+
+async def unheard(line):
+    """Fail to send a progress line, as to a client that has gone."""
+    await asyncio.sleep(0)
+    raise ConnectionResetError
 
 
 class Scheduler(RuleBasedStateMachine):
@@ -37,11 +50,13 @@ class Scheduler(RuleBasedStateMachine):
         keep_alive=st.sampled_from([None, None, 0.0, 2.0, float("inf")]),
         backend=st.sampled_from([None, None, None, "x", "y"]),
         leased=st.booleans(),
+        report=st.sampled_from([None, None, heard, unheard]),
         settled=st.booleans(),
     )
-    def ask(self, model, caller, context, keep_alive, backend, leased, settled):
+    def ask(self, model, caller, context, keep_alive, backend, leased, report, settled):
         lease = self.leases[0].id if leased and self.leases else None
-        fields = {"context": context, "keep_alive": keep_alive, "backend": backend, "lease": lease}
+        fields = {"context": context, "keep_alive": keep_alive, "backend": backend}
+        fields |= {"lease": lease, "report": report}
         if settled:
             self.world.settle()
         request = Request(self.world, model, caller, **fields)
