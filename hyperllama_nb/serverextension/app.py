@@ -8,7 +8,8 @@ from tornado.ioloop import PeriodicCallback
 from traitlets import Bool, Int
 
 from hyperllama_nb.access.keys import KeyStore
-from hyperllama_nb.serverextension.handlers import PREFIX, DoorHandler
+from hyperllama_nb.serverextension.admitting import PREFIX
+from hyperllama_nb.serverextension.handlers import DoorHandler
 from hyperllama_nb.serverextension.reaching import Way
 
 BEAT = 20.0

@@ -150,3 +150,13 @@ def test_a_slow_body_holds_nobody_up(door):
         assert door.ask("GET", "/api/tags").status_code == 201
         assert not answer.done()
         assert answer.result(60).status_code == 201
+
+
+@pytest.mark.parametrize("length", ["9" * 5000, "-1", "1e3", "5, 6"])
+def test_a_length_that_is_none_ends_the_connection(door, length):
+    path = httpx.URL(door.door).raw_path.decode()
+    head = (
+        f"POST {path}/api/chat HTTP/1.1\nHost: localhost\nAuthorization: token {TOKEN}\n"
+        f"Content-Length: {length}\n\n"
+    )
+    assert exchange(door, head)[:12] in ("HTTP/1.1 400", "HTTP/1.1 413")
