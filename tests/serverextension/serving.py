@@ -5,6 +5,7 @@ import inspect
 import tempfile
 import threading
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from aiohttp import web
@@ -50,4 +51,4 @@ def apart():
         pytest.MonkeyPatch.context() as patch,
     ):
         patch.setenv("HYPERLLAMA_RUNTIME_DIR", place)
-        yield
+        yield Path(place)

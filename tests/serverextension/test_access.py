@@ -323,3 +323,5 @@ def test_a_server_that_asks_for_no_token_takes_keys(service):
         key = server.key("models:read")
         assert server.ask("POST", "/api/show", key=key, json={"model": "tiny"}).status_code == 200
         assert json.loads(server.client.get(f"{server.door}/api/tags").text)["models"]
+    # The service is the user's: it stays when a Jupyter server ends.
+    assert service.client.get("/api/version").status_code == 200

@@ -15,29 +15,54 @@ import pytest
 
 from hyperllama_nb.testing import Script, install_tiny
 from tests.serverextension.jupyter import TOKEN, jupyter
+from tests.serverextension.serving import apart
 from tests.service.hosting import PATIENCE, SLOW, hosting, until
 
 PACED = Script(pieces=["one", " two", " three", " four"], delay=0.25)
 
 
+@pytest.fixture(scope="module")
+def door():
+    """Return a Jupyter server that `leading` leads to one service after the other."""
+    with apart() as place, jupyter() as server:
+        server.socket = place / "service.sock"
+        yield server
+
+
 @contextmanager
-def behind_the_door(*scripts, slots=4, **fields):
-    """Give a service and a Jupyter server in front of it."""
-    with hosting("process", scripts, slots=slots, **fields) as service, jupyter() as server:
+def leading(server, service):
+    """Lead the server's door to a service for the duration of the block."""
+    server.socket.symlink_to(service.socket)
+    try:
         yield service, server
+    finally:
+        server.socket.unlink()
+
+
+@pytest.fixture
+def behind(door):
+    """Return a context manager that gives a service with these scripts, and the door to it."""
+
+    @contextmanager
+    def open_(*scripts, slots=4):
+        with hosting("process", scripts, slots=slots) as service, leading(door, service) as both:
+            yield both
+
+    return open_
 
 
 @pytest.fixture(scope="module")
-def slow():
+def slow_service():
+    with hosting("process", [SLOW], slots=2) as service:
+        yield service
+
+
+@pytest.fixture
+def slow(door, slow_service):
     """Return a service whose answers do not end, with two slots, and its door."""
-    with behind_the_door(SLOW, slots=2) as both:
+    with leading(door, slow_service) as both:
         yield both
-
-
-@pytest.fixture(scope="module")
-def paced():
-    with behind_the_door(PACED) as both:
-        yield both
+        until(lambda: not slow_service.engine() or idle(slow_service))
 
 
 @contextmanager
@@ -50,9 +75,17 @@ def stream(server, path="/api/generate", **fields):
         yield response
 
 
+@pytest.mark.compat(
+    "POST /v1/chat/completions", "events one by one, through the Jupyter server", "same"
+)
 @pytest.mark.compat("POST /api/generate", "lines one by one, through the Jupyter server", "same")
-def test_lines_arrive_one_by_one(paced):
-    _, server = paced
+def test_lines_arrive_one_by_one(behind):
+    with behind(PACED) as (_, server):
+        lines_arrive(server)
+        events_arrive(server)
+
+
+def lines_arrive(server):
     server.ask("POST", "/api/generate", json={"model": "tiny"})  # loads
     times = []
     with stream(server) as response:
@@ -65,11 +98,7 @@ def test_lines_arrive_one_by_one(paced):
     assert all(gap > 0.1 for gap in gaps[:3])
 
 
-@pytest.mark.compat(
-    "POST /v1/chat/completions", "events one by one, through the Jupyter server", "same"
-)
-def test_events_arrive_one_by_one(paced):
-    _, server = paced
+def events_arrive(server):
     times, events = [], []
     body = {"messages": [{"role": "user", "content": "x"}], "stream": True}
     with stream(server, "/v1/chat/completions", **body) as response:
@@ -99,8 +128,8 @@ def test_whoever_leaves_in_the_middle_ends_the_work(slow):
     until(lambda: server.metric("hyperllama_door_open_requests") == 0)
 
 
-def test_whoever_leaves_before_the_first_token_ends_the_work():
-    with behind_the_door(Script(delay_first=300.0, warmup=1)) as (service, server):
+def test_whoever_leaves_before_the_first_token_ends_the_work(behind):
+    with behind(Script(delay_first=300.0, warmup=1)) as (service, server):
         connection = send(server)
         until(lambda: (service.engine() or {}).get("running") == 1)
         until(service.requests)
@@ -124,8 +153,8 @@ def test_whoever_leaves_the_queue_gives_up_the_place(slow):
     until(lambda: idle(service))
 
 
-def test_whoever_leaves_while_a_model_loads_does_not_abort_the_load():
-    with behind_the_door(Script(startup=1.5)) as (service, server):
+def test_whoever_leaves_while_a_model_loads_does_not_abort_the_load(behind):
+    with behind(Script(startup=1.5)) as (service, server):
         connection = send(server)
         until(lambda: (service.engine() or {}).get("state") == "loading")
         connection.close()
@@ -156,9 +185,9 @@ def test_whoever_leaves_in_the_middle_of_a_body_leaves_nothing(slow):
     until(lambda: server.metric("hyperllama_door_open_requests") == 0)
 
 
-def test_a_client_that_does_not_read_holds_the_engine_back():
+def test_a_client_that_does_not_read_holds_the_engine_back(behind):
     text = "x" * 10_000
-    with behind_the_door(Script(pieces=[text], repeat=10**5)) as (service, server):
+    with behind(Script(pieces=[text], repeat=10**5)) as (service, server):
         connection = send(server)
         connection.recv(100)
         settled = [0, -1]
@@ -174,9 +203,9 @@ def test_a_client_that_does_not_read_holds_the_engine_back():
         until(lambda: idle(service))
 
 
-def test_many_streams_at_once_stay_apart():
+def test_many_streams_at_once_stay_apart(behind):
     script = Script(pieces=["a", "b", "c"], repeat=20, delay=0.01)
-    with behind_the_door(script, slots=64) as (service, server):
+    with behind(script, slots=64) as (service, server):
         server.ask("POST", "/api/generate", json={"model": "tiny"})
         limits = httpx.Limits(max_connections=64)
         bearer = {"Authorization": f"Bearer {TOKEN}"}
@@ -201,8 +230,8 @@ def test_many_streams_at_once_stay_apart():
     "POST /api/generate", "a service that dies in the middle, through the Jupyter server", "better",
     "a last line with the error; the connection broke",
 )  # fmt: skip
-def test_a_service_that_dies_in_the_middle_is_told_in_a_last_line():
-    with behind_the_door(SLOW) as (service, server):
+def test_a_service_that_dies_in_the_middle_is_told_in_a_last_line(behind):
+    with behind(SLOW) as (service, server):
         with stream(server) as native, stream(server, "/v1/completions", stream=True) as openai:
             lines, events = native.iter_lines(), openai.iter_lines()
             next(lines), next(events)
@@ -214,8 +243,8 @@ def test_a_service_that_dies_in_the_middle_is_told_in_a_last_line():
         service.process.join()
 
 
-def test_a_service_that_dies_before_its_answer_is_a_503():
-    with behind_the_door(Script(delay_first=300.0, warmup=1)) as (service, server):
+def test_a_service_that_dies_before_its_answer_is_a_503(behind):
+    with behind(Script(delay_first=300.0, warmup=1)) as (service, server):
         with ThreadPoolExecutor(1) as pool:
             body = {"model": "tiny", "prompt": "x"}
             answer = pool.submit(server.ask, "POST", "/api/generate", json=body)
