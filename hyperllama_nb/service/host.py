@@ -15,11 +15,11 @@ from aiohttp import web
 from hyperllama_nb.access.limits import MAX_HEADER_BYTES
 from hyperllama_nb.engines.base import Backend
 from hyperllama_nb.errors import ConflictError, HyperLlamaError, ServiceError
-from hyperllama_nb.runtime import engines_dir, lock_path, socket_path
+from hyperllama_nb.runtime import engines_dir, lock_path, log_path, socket_path
 from hyperllama_nb.service.app import build_app
 from hyperllama_nb.service.config import HyperLlamaService
+from hyperllama_nb.service.logs import Log
 from hyperllama_nb.service.privacy import http_log
-from hyperllama_nb.service.requests import FORMAT, RequestIds
 from hyperllama_nb.service.service import Service
 
 log = logging.getLogger(__name__)
@@ -90,9 +90,7 @@ async def run(service: Service, ready: Callable[[], None] = lambda: None) -> Non
 
 def main(backends: Backends | None = None) -> int:
     """Run the service in this process; returns at once if another one already runs."""
-    handler = logging.StreamHandler()
-    handler.addFilter(RequestIds())
-    logging.basicConfig(level=logging.INFO, format=FORMAT, handlers=[handler])
+    logging.basicConfig(level=logging.INFO, handlers=[Log(log_path())])
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
         lock = _Lock()

@@ -144,8 +144,11 @@ def _since(path: Path, position: int | None) -> tuple[str, int]:
     """Return the whole lines after a position (None: the end), and the position after them."""
     if not path.exists():
         return "", 0
+    size = path.stat().st_size
     if position is None:
-        return "", path.stat().st_size
+        return "", size
+    if size < position:
+        position = 0  # it was emptied
     with path.open("rb") as file:
         file.seek(position)
         data = file.read(1_000_000)
