@@ -17,7 +17,7 @@ PATIENCE = 0.5
 """Seconds to wait for the engine's own end, and its count, after what was wanted has come."""
 
 MOST_ALTERNATIVES = 20
-_SEEDS = 2**63 - 1
+_SEEDS, _STRIDE = 2**63 - 1, 1_000_003
 
 
 class Asking:
@@ -73,8 +73,9 @@ class Asking:
         if logprobs is not None:
             params["logprobs"] = logprobs
         if self._seed is not None:
-            # With one seed for all, the same thing is drawn wherever the same may follow.
-            params["seed"] = (self._seed + self._requests - 1) % _SEEDS + 1
+            # With one seed for all, the same thing is drawn wherever the same may follow; and the
+            # neighbouring seeds of a caller shall not lead to the same requests.
+            params["seed"] = (self._seed - 1 + self._requests * _STRIDE) % _SEEDS + 1
         self._requests += 1
         chunks, counted = 0, None
         try:

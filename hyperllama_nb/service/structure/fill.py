@@ -12,6 +12,7 @@ from hyperllama_nb.service.structure.asking import Asking
 from hyperllama_nb.service.structure.check import Checker
 from hyperllama_nb.service.structure.choose import choose
 from hyperllama_nb.service.structure.compile import compile_schema
+from hyperllama_nb.service.structure.leaves import Leaves
 from hyperllama_nb.service.structure.nodes import (
     Array,
     Choice,
@@ -23,19 +24,12 @@ from hyperllama_nb.service.structure.nodes import (
     Union,
     dumps,
 )
-from hyperllama_nb.service.structure.text import StringReader, read_number, whole_number
 
 if TYPE_CHECKING:
     from hyperllama_nb.service.running import RunningEngine
 
 MOST_ITEMS = 64
 """Items of an array whose schema names no limit."""
-
-NUMBER_TOKENS = 24
-LENGTHENINGS = 2
-"""How often a model that ends a string too early is asked for more, before dots fill it up."""
-
-_AFTER_NUMBER = (",", "]", "}", "\n")
 
 
 @dataclass
@@ -51,15 +45,12 @@ Step: TypeAlias = str | Node | Items
 """What is still to be written: JSON, a value, or the rest of an array."""
 
 
-class Filler:
-    """Fill one answer. `out` tells that the tokens ran out: the rest has the smallest values."""
+class Filler(Leaves):
+    """Fill one answer: what is to be written lies on a stack."""
 
     def __init__(self, asking: Asking) -> None:
-        self.out = False
-        self._asking = asking
+        super().__init__(asking)
         self._todo: list[Step] = []
-        self._beyond = ""
-        """What the model wrote behind the last leaf, which tells whether it would go on."""
 
     async def fill(self, node: Node) -> AsyncGenerator[Event, None]:
         """Yield the answer's JSON in pieces, whatever the model writes."""
@@ -71,19 +62,19 @@ class Filler:
                     while self._todo and isinstance(following := self._todo[-1], str):
                         step += following
                         self._todo.pop()
-                    yield self._write(step)
+                    yield self.write(step)
                 case Text():
-                    async with contextlib.aclosing(self._text(step)) as events:
+                    async with contextlib.aclosing(self.text(step)) as events:
                         async for event in events:
                             yield event
                 case Number():
-                    yield await self._number(step)
+                    yield await self.number(step)
                 case Choice():
                     yield await self._choice(step)
                 case Object():
                     self._plan("{", *_properties(step, first=True), "}")
                 case Tagged():
-                    yield self._write(f"{{{dumps(step.name)}: ")
+                    yield self.write(f"{{{dumps(step.name)}: ")
                     yield await self._choice(Choice(tuple(step.variants)), then=step)
                 case Union():
                     self._plan(await self._kind(step))
@@ -96,121 +87,28 @@ class Filler:
     def _plan(self, *steps: Step) -> None:
         self._todo += reversed(steps)
 
-    def _write(self, text: str, logprobs: tuple[TokenLogprob, ...] = ()) -> Event:
-        self._asking.text += text
-        self._beyond = ""
-        return Event(text, logprobs=logprobs if self._asking.told is not None else ())
-
-    def _spent(self, text: str | None = None) -> bool:
-        """Tell whether nothing more may be asked for, and remember it."""
-        self.out = self.out or self._asking.left(text) < 1
-        return self.out
-
-    async def _text(self, node: Text) -> AsyncGenerator[Event, None]:
-        yield self._write('"')
-        length = 0
-        rest = ""
-        for attempt in range(1 + LENGTHENINGS):
-            if attempt:
-                yield self._write(" ")
-                length += 1
-            longest = None if node.longest is None else node.longest - length
-            reader = StringReader(longest)
-            async with contextlib.aclosing(self._inside(reader)) as events:
-                async for event in events:
-                    yield event
-            length, rest = length + reader.length, reader.rest
-            if length >= node.shortest or self.out:
-                break
-        yield self._write("." * (node.shortest - length) + '"')
-        self._beyond = rest
-
-    async def _inside(self, reader: StringReader) -> AsyncGenerator[Event, None]:
-        """Yield the inside of a string up to its end; a quote in it may take another request."""
-        asking, longest = self._asking, reader.longest
-        while not reader.done and not self._spent():
-            most = asking.left()
-            if longest is not None:
-                most = min(most, 4 * (longest - reader.length) + 4)
-            wrote, reason = False, None
-            stream = asking.stream(asking.text, most=most, stop=('"',), logprobs=asking.told)
-            async with contextlib.aclosing(stream) as events:
-                async for event in events:
-                    made = reader.feed(event.text)
-                    wrote, reason = wrote or bool(event.text), event.reason
-                    if made or event.logprobs:
-                        yield self._write(made, event.logprobs)
-                    if reader.done:
-                        if reason is None and reader.length != longest:
-                            reader.rest += await asking.finish(events)
-                        return
-            if reason == "length":
-                self._spent()
-                break
-            if not (wrote and reader.open):
-                break  # the model has ended the whole answer here
-            if quote := reader.quote():
-                yield self._write(quote)
-        if last := reader.end():
-            yield self._write(last)
-
-    async def _number(self, node: Number) -> Event:
-        asking = self._asking
-        before = asking.text.rstrip(" ")
-        if self._spent(before):
-            return self._write(dumps(node.least))
-        most = min(asking.left(before), NUMBER_TOKENS)
-        written = ""
-        tokens: tuple[TokenLogprob, ...] = ()
-        stream = asking.stream(
-            before, most=most, stop=_AFTER_NUMBER, logprobs=asking.alternatives or None
-        )
-        async with contextlib.aclosing(stream) as events:
-            async for event in events:
-                written += event.text
-                tokens += event.logprobs
-                if whole_number(written):
-                    written += await asking.finish(events)
-                    break
-        found = read_number(written, node)
-        if found is None and tokens and not self._spent(before):
-            likely = [
-                (t.lstrip(), p) for t, p in tokens[0].top if t.lstrip()[:1] in set(node.first)
-            ]
-            if likely:
-                begun = asking.draw(likely)
-                most = min(asking.left(before), NUMBER_TOKENS)
-                more = await asking.words(f"{before} {begun}", most=most, stop=_AFTER_NUMBER)
-                found, tokens = read_number(begun + more, node), ()
-        found = found or read_number(written, node, anywhere=True)
-        if found is None:
-            return self._write(dumps(node.least))
-        event = self._write(found[0], _within(tokens, len(written) - len(found[1])))
-        self._beyond = found[1]
-        return event
-
     async def _choice(self, node: Choice, then: Tagged | None = None) -> Event:
         text, token = node.texts[0], None
         if len(node.texts) > 1:
-            if self._spent(self._asking.text.rstrip(" ")):
+            if self.spent(self.asking.text.rstrip(" ")):
                 text = dumps((then or node).least[then.name] if then else node.least)
             else:
-                text, token = await choose(self._asking, node.texts)
+                text, token = await choose(self.asking, node.texts)
         if then is not None:
             self._plan(*_properties(then.variants[text], first=False), "}")
         elif self._todo and isinstance(self._todo[-1], Items):
             self._todo[-1].used.append(text)
-        told = self._asking.told or 0
+        told = self.asking.told or 0
         shown = (TokenLogprob(token.token, token.logprob, token.top[:told]),) if token else ()
-        return self._write(text, shown)
+        return self.write(text, shown)
 
     async def _kind(self, node: Union) -> Node:
         """Return the kind of value that the model begins; the first one if it begins none."""
-        before = self._asking.text.rstrip(" ")
-        if self._spent(before):
+        before = self.asking.text.rstrip(" ")
+        if self.spent(before):
             return min(node.kinds, key=lambda kind: len(dumps(kind.least)))
         tests = [_begins(kind.first) for kind in node.kinds]
-        return node.kinds[await self._asking.decide(before, *tests) or 0]
+        return node.kinds[await self.asking.decide(before, *tests) or 0]
 
     async def _next(self, items: Items) -> None:
         """Plan the next item of an array, or its end."""
@@ -228,15 +126,15 @@ class Filler:
 
     async def _goes_on(self, items: Items) -> bool:
         """Return whether the model adds an item; it must while there are too few."""
-        array, asking = items.array, self._asking
+        array, asking = items.array, self.asking
         if items.count < array.fewest:
             return True
-        if self._spent():
+        if self.spent():
             return False
         if not items.count and not array.before:
             first = array.item.first if array.item is not None else ""
             return await asking.decide(asking.text, _begins(first), _begins("]")) != 1
-        if (sign := self._beyond.lstrip()[:1]) and sign in ",]}":
+        if (sign := self.beyond.lstrip()[:1]) and sign in ",]}":
             return sign == ","
         return await asking.decide(asking.text, _begins(","), _begins("]}")) == 0
 
@@ -276,14 +174,3 @@ def _properties(node: Object, *, first: bool) -> Sequence[Step]:
 def _begins(characters: str) -> Callable[[str], bool]:
     """Return a test for texts that begin with one of the characters, whatever their case."""
     return lambda text: text[0] in characters or text[0].lower() in characters
-
-
-def _within(tokens: tuple[TokenLogprob, ...], length: int) -> tuple[TokenLogprob, ...]:
-    """Return the first tokens, as many as make up a text of this length."""
-    kept, reached = [], 0
-    for token in tokens:
-        reached += len(token.token)
-        if reached > length:
-            break
-        kept.append(token)
-    return tuple(kept)

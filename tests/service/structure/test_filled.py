@@ -334,3 +334,8 @@ def test_a_token_is_not_torn_by_what_choices_share():
     assert _parting(asking, ['"a"', '"ab"']) == 1
     assert _parting(asking, ['"a b"', '"a c"']) == 3
     assert _parting(asking, ["true", "false"]) == 0
+
+
+def test_a_model_that_writes_words_is_given_a_space_before_its_number():
+    engine = Stub(lambda text: "31," if text.endswith(" ") else '"many"')
+    assert leaf({"type": "array", "items": {"type": "integer"}, "maxItems": 1}, engine) == [31]
