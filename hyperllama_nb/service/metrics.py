@@ -71,7 +71,9 @@ class Metrics:
             "rejections", "Requests that were refused without being tried.", ["reason"]
         )
         self.cancellations = self._counter(
-            "cancellations", "Requests that their clients left, by how far they were.", ["stage"]
+            "cancellations",
+            "Requests that were left or ran out of time, by how far they were.",
+            ["stage"],
         )
         self.restarts = self._counter(
             "engine_restarts", "Engines that died and were replaced.", ["model"]

@@ -104,6 +104,18 @@ def test_a_request_that_waits_for_its_model_to_be_replaced_is_never_silent(threa
         assert lines[-1]["done"]
 
 
+def test_64_streams_at_once_each_get_their_own_text(host):
+    script = Script(pieces=["a", "b"], repeat=20, delay=0.005)
+    with host([script], slots=64) as service, ThreadPoolExecutor(64) as pool:
+        answers = list(pool.map(lambda _: service.lines(model="tiny", prompt="x"), range(64)))
+        for status, lines in answers:
+            assert status == 200
+            assert "".join(line["response"] for line in lines) == "ab" * 20
+            assert lines[-1]["done"]
+        assert service.engine()["requests"] == 64
+        assert (service.engine()["running"], service.engine()["queued"]) == (0, 0)
+
+
 def test_unloading_does_not_count_up_tasks(thread):
     with thread([SLOW]) as service:
         with open_stream(service):
