@@ -104,8 +104,7 @@ class Manager:
                 engine = await self._claim(desk, manifest, context, backend, report)
                 holder = self.leases.get(lease or "")
                 if holder is not None and keep_alive != 0:
-                    engine.leases.add(holder.id)
-                    holder.models.add(engine.model)
+                    self._hold(engine, {holder.id})
                 if keep_alive is not None:
                     engine.keep_alive = keep_alive
                 try:
@@ -163,21 +162,34 @@ class Manager:
     async def _fitting(
         self, desk: Desk, manifest: Manifest, context: int | None, backend: str | None
     ) -> RunningEngine:
-        """Return an engine that fits the request, replacing one that does not once it is idle."""
+        """Return an engine that fits the request, replacing one that does not once it is idle.
+
+        The new one is held by the leases of the one that it replaces, and kept alive as long.
+        """
         key = manifest.name.key
+        keep_alive, leases = self.settings.keep_alive, set[str]()
         while True:
             engine = self.engines.get(key)
             if engine is None:
                 # For all who wait: each new length would be a compilation of its own.
-                return await self._launch(key, manifest, desk.context, backend)
-            if not engine.alive:
-                await self._bury(engine)
-            elif not self._unfit(engine, manifest, context, backend):
+                engine = await self._launch(key, manifest, desk.context, backend)
+                engine.keep_alive = keep_alive
+                self._hold(engine, leases)
                 return engine
-            elif engine.users:
+            if not self._unfit(engine, manifest, context, backend):
+                return engine
+            if engine.alive and engine.users:
                 await self._changes.wait()
-            else:
-                await self._endings.remove(engine)
+                continue
+            if engine.state != "stopping":
+                keep_alive, leases = engine.keep_alive, set(engine.leases)
+            await self._bury(engine)
+
+    def _hold(self, engine: RunningEngine, leases: set[str]) -> None:
+        """Let those of the leases that are still open keep the engine."""
+        for holder in leases & self.leases.keys():
+            engine.leases.add(holder)
+            self.leases[holder].models.add(engine.model)
 
     @asynccontextmanager
     async def _waiting(self, manifest: Manifest, report: Report | None) -> AsyncIterator[None]:
@@ -214,7 +226,7 @@ class Manager:
         return engine.manifest.digest != manifest.digest or limit > engine.spec.context
 
     async def _bury(self, engine: RunningEngine) -> None:
-        """Clear away an engine that does not run any more, and remember how it died."""
+        """Clear an engine away, and remember how it died if it did."""
         await self._endings.remove(engine)
         if engine.died_at is not None:
             self._deaths.note(engine.model, engine.died_at, str(engine.error))
@@ -235,7 +247,6 @@ class Manager:
         self._check_open()
         slots = spec.batch or UNKNOWN_BATCH
         engine = RunningEngine(manifest, chosen, spec, slots, self.metrics)
-        engine.keep_alive = self.settings.keep_alive
         engine.restarts = self._deaths.count(engine.model)
         self.engines[key] = engine
         engine.loaded = asyncio.create_task(self._load(engine), name=f"load {manifest.name}")

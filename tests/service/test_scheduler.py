@@ -333,3 +333,41 @@ def test_a_load_that_fails_is_told_to_all_who_wait_and_tried_again_for_the_next(
     world.pass_time(1)
     assert [request.stage for request in waiting] == ["failed"] * 3
     load(world, "a")
+
+
+@pytest.mark.parametrize("why", ["outgrown", "dead"])
+def test_what_replaces_an_engine_is_held_as_it_was(world, why):
+    lease = world.manager.open_lease("test", None)
+    first = Request(world, "a", lease=lease.id, keep_alive=float("inf"))
+    world.settle()
+    world.loading[0].ready.set_result(True)
+    first.end.set()
+    world.settle()
+    if why == "dead":
+        world.alive[0].die(1)
+    second = Request(world, "a", context=9000)
+    world.pass_time(1)
+    world.loading[0].ready.set_result(True)
+    second.end.set()
+    world.settle()
+    assert second.engine is not first.engine
+    assert second.engine.leases == {lease.id}
+    world.manager.close_lease(lease)
+    assert second.engine.keep_alive == float("inf")
+
+
+def test_what_replaces_an_engine_that_was_unloaded_is_not(world):
+    first = Request(world, "a", keep_alive=float("inf"))
+    world.settle()
+    world.loading[0].ready.set_result(True)
+    first.end.set()
+    world.settle()
+    unloading = world.loop.create_task(world.manager.unload(key("a")))
+    world.settle()
+    second = Request(world, "a")
+    world.pass_time(1)
+    world.loading[0].ready.set_result(True)
+    second.end.set()
+    world.settle()
+    assert unloading.result()
+    assert second.engine.keep_alive == 300.0
