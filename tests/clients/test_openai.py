@@ -1,6 +1,7 @@
 """The openai package on `/v1`."""
 
 import asyncio
+import json
 
 import openai
 import pytest
@@ -54,8 +55,6 @@ def test_max_completion_tokens(client):
 
 @pytest.mark.compat("POST /v1/chat/completions", "response_format", "same")
 def test_response_format(client):
-    import json
-
     schema = {
         "type": "object",
         "properties": {"capital": {"type": "string"}, "large": {"type": "boolean"}},

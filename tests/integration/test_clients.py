@@ -40,6 +40,7 @@ def test_every_client_with_a_key(door: str, clients_python: Path) -> None:
     done = subprocess.run(
         [
             *(str(clients_python), "-m", "pytest", "-q", "-p", "no:cacheprovider"),
+            *("-W", "ignore::UserWarning:pydantic"),
             *("--confcutdir=tests/clients", "tests/clients"),
         ],
         cwd=ROOT,
