@@ -20,6 +20,7 @@ from hyperllama_nb.service.structure.nodes import (
 from hyperllama_nb.service.structure.schema import resolve
 
 MOST_NODES = 2000
+MOST_CHOICES = 1000
 LONGEST = 16 << 10
 """Characters of the smallest answer that a schema allows."""
 
@@ -87,8 +88,9 @@ class _Compiler:
             raise UnfilledError("a schema inside itself")
         above = (*above, id(schema))
         stated = schema.keys() & ALL
-        if values := _values(schema):
-            texts = [dumps(value) for value in values if self.checker.valid(value, schema)]
+        if (values := _values(schema)) is not None:
+            others = {name: schema[name] for name in stated - {"enum", "const"}}
+            texts = [dumps(v) for v in values if not others or self.checker.valid(v, others)]
             return Choice(_some(tuple(dict.fromkeys(texts))))
         if stated & _COMBINING:
             return self._combined(schema, stated, above)
@@ -151,19 +153,41 @@ class _Compiler:
             high = len(item.texts) if high is None else min(high, len(item.texts))
         if low > LONGEST or (high is not None and (high < low or high < 0)):
             raise UnfilledError("a number of items")
-        return Array(item, before, low, high, unique)
+        array = Array(item, before, low, high, unique)
+        if _size(array) > LONGEST:
+            raise UnfilledError("too many items")
+        return array
 
 
-def _values(schema: Mapping[str, Any]) -> Sequence[Any]:
-    """Return the values that `const` or `enum` allow."""
+def _size(node: Node) -> int:
+    """Return about how many characters the smallest value has, without making it."""
+    match node:
+        case Text():
+            return node.shortest + 2
+        case Array():
+            item = _size(node.item) if node.item is not None else 0
+            return 2 + sum(map(_size, node.before)) + node.fewest * item
+        case Object():
+            return 2 + sum(len(name) + 4 + _size(value) for name, value in node.properties)
+        case Union():
+            return min(map(_size, node.kinds))
+        case Tagged():
+            return min(map(_size, node.variants.values()))
+        case _:
+            return len(dumps(node.least))
+
+
+def _values(schema: Mapping[str, Any]) -> Sequence[Any] | None:
+    """Return the values that `const` and `enum` allow; None if there is neither."""
     if "const" in schema:
-        return [schema["const"]]
-    return list(schema.get("enum") or ())
+        alone = schema["const"]
+        return [alone] if alone in schema.get("enum", [alone]) else []
+    return schema.get("enum")
 
 
 def _some(texts: Sequence[str]) -> Sequence[str]:
-    if not texts:
-        raise UnfilledError("none of the values")
+    if not texts or len(texts) > MOST_CHOICES:
+        raise UnfilledError("none of the values, or too many")
     return texts
 
 

@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 from hyperllama_nb.errors import InvalidOptionError
 
-LARGEST = 128 << 10
+LARGEST = 64 << 10
 """Bytes of a schema as JSON."""
 
 DEEPEST = 64
@@ -44,22 +45,30 @@ def read(value: Any) -> Any:
             f'invalid format: {shown}; expected "json" or a valid JSON Schema object'
         )
     try:
-        size = len(json.dumps(value, ensure_ascii=False).encode())
+        text = json.dumps(value, ensure_ascii=False)
+        size = len(text.encode())
     except (UnicodeEncodeError, RecursionError) as error:
         raise _invalid(f"it cannot be written as JSON ({type(error).__name__})") from None
     if size > LARGEST:
         raise _invalid(f"it has {size} bytes, and up to {LARGEST} are read")
-    _check_depth(value)
-    _check_form(value)
-    for schema in subschemas(value):
-        if refused := _REFUSED & schema.keys():
-            raise _invalid(f"the keyword `{min(refused)}` is not followed")
-        if "$ref" in schema:
-            resolve(value, schema["$ref"])
-        if "pattern" in schema:
-            _check_pattern(schema["pattern"])
-    _Weight(value).check()
+    _check(text)
     return value
+
+
+@lru_cache(maxsize=64)
+def _check(text: str) -> None:
+    """Raise InvalidOptionError for a schema that is not sound; callers repeat theirs."""
+    schema = json.loads(text)
+    _check_depth(schema)
+    _check_form(schema)
+    for one in subschemas(schema):
+        if refused := _REFUSED & one.keys():
+            raise _invalid(f"the keyword `{min(refused)}` is not followed")
+        if "$ref" in one:
+            resolve(schema, one["$ref"])
+        if "pattern" in one:
+            _check_pattern(one["pattern"])
+    _Weight(schema).check()
 
 
 def subschemas(schema: Any) -> Iterator[Mapping[str, Any]]:

@@ -74,6 +74,15 @@ def test_a_schema_may_contain_itself_further_down():
     assert structure.plan(tree, frozenset()) == "validated"
 
 
+def multiplying(levels):
+    """Return a schema whose smallest value has 10 ** levels strings."""
+    defs = {"d0": {"type": "string"}}
+    for i in range(levels):
+        items = {"$ref": f"#/$defs/d{i}"}
+        defs[f"d{i + 1}"] = {"type": "array", "items": items, "minItems": 10}
+    return {"$ref": f"#/$defs/d{levels}", "$defs": defs}
+
+
 FILLED = [
     OBJECT,
     {"type": "array", "items": {"type": "number"}},
@@ -112,6 +121,9 @@ VALIDATED = [
     {"oneOf": [OBJECT, OBJECT]},
     {"type": "object", "properties": {"a": {"type": "string"}}, "minProperties": 2},
     {"allOf": [OBJECT, {"required": ["b"]}]},
+    {"enum": list(range(2000))},
+    {"const": 1, "enum": [2]},
+    multiplying(12),
 ]
 
 
