@@ -260,12 +260,12 @@ def wait_for(path):
 
 def test_as_a_process_it_dies_with_its_script(own_place):
     socket = own_place / "s"
-    process = launch(socket, Script(die_after=1))
-    wait_for(socket)
-    with pytest.raises(EngineDiedError):
-        asyncio.run(_read(socket))
-    assert process.wait(LONG) == 1
-    assert b"Server ready" in process.stderr.read()
+    with launch(socket, Script(die_after=1)) as process:
+        wait_for(socket)
+        with pytest.raises(EngineDiedError):
+            asyncio.run(_read(socket))
+        assert process.wait(LONG) == 1
+        assert b"Server ready" in process.stderr.read()
 
 
 async def _read(socket):
@@ -289,9 +289,9 @@ def test_as_a_process_it_ends_on_sigterm_unless_it_is_stubborn(own_place):
 
 
 def test_as_a_process_it_crashes_at_its_start(own_place):
-    process = launch(own_place / "s", Script(crash=3, log=["last words"]))
-    assert process.wait(LONG) == 3
-    assert process.stderr.read() == b"last words\n"
+    with launch(own_place / "s", Script(crash=3, log=["last words"])) as process:
+        assert process.wait(LONG) == 3
+        assert process.stderr.read() == b"last words\n"
     assert not (own_place / "s").exists()
 
 
