@@ -65,6 +65,7 @@ class Admission:
         turn: Turn = asyncio.get_running_loop().create_future()
         self._queues.setdefault(caller, OrderedDict())[turn] = None
         self.queued += 1
+        self._move()  # a caller's first request passes the later ones of others
         try:
             if report is None:
                 # Not `await turn`: that would cancel the turn with the waiting task, and whoever

@@ -5,7 +5,7 @@ import itertools
 from collections import OrderedDict
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hyperllama_nb.errors import BusyError
@@ -105,7 +105,11 @@ STEPS = st.lists(
 )
 
 
+PASSED_BY = [("arrive", caller, True) for caller in "abba"]
+
+
 @settings(max_examples=200)
+@example(slots=1, limit=3, steps=PASSED_BY)
 @given(slots=st.integers(1, 3), limit=st.integers(0, 5), steps=STEPS)
 def test_it_does_what_the_model_does(slots, limit, steps):
     asyncio.run(follow(slots, limit, steps))

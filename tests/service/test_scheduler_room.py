@@ -138,8 +138,8 @@ def test_a_new_keep_alive_overrules_an_unload_that_waits(thread):
         assert service.engine()["state"] == "ready"
 
 
-def test_a_request_that_comes_while_its_engine_ends_gets_a_new_one(host):
-    with host([Script(stubborn=True), Script()]) as service, ThreadPoolExecutor(1) as pool:
+def test_a_request_that_comes_while_its_engine_ends_gets_a_new_one(thread):
+    with thread([Script(stubborn=True), Script()]) as service, ThreadPoolExecutor(1) as pool:
         service.generate()
         pid = service.engine()["pid"]
         ending = pool.submit(service.client.post, "/admin/unload", json={"model": "tiny"})

@@ -135,7 +135,7 @@ def test_max_loaded_models_is_never_exceeded(host):
             most = max(most, states.count("ready"))
             time.sleep(0.01)
         assert [answer.result().json()["response"] for answer in answers] == [ANSWER] * 6
-        assert most == 1
+        assert most <= 1
 
 
 @pytest.mark.compat(ROUTE, "OLLAMA_CONTEXT_LENGTH", "same")
