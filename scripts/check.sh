@@ -1,13 +1,19 @@
 #!/usr/bin/env bash
-# Linters, types and the tests that need no engine.
+# Linters, types and the tests that start no processes; `--all`: those that start some, too.
 set -eu
 cd "$(dirname "$0")/.."
 PATH="$PWD/.venv/bin:$PATH"
+which="not slow"
+if [ "${1:-}" = --all ]; then
+    which="slow or not slow"
+    # Only a run of all the tests proves the page on compatibility.
+    export HYPERLLAMA_TEST_COMPATIBILITY="$PWD/build/compatibility/unit.json"
+    shift
+fi
 ruff check .
 ruff format --check .
 # The types are checked beside the tests, which wait much of their time.
 mypy --strict -p hyperllama_nb &
 types=$!
-export HYPERLLAMA_TEST_COMPATIBILITY="$PWD/build/compatibility/unit.json"
-python -m pytest -n 4 --dist worksteal tests --ignore=tests/integration --ignore=tests/clients "$@"
+python -m pytest -n 3 --dist worksteal -m "$which" tests --ignore=tests/integration --ignore=tests/clients "$@"
 wait "$types"

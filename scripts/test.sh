@@ -8,7 +8,7 @@ echo "Preparing the engine tests beside the unit tests; output in $log"
 scripts/prepare.sh >"$log" 2>&1 &
 preparing=$!
 trap 'kill "$preparing" 2>/dev/null || true' EXIT
-scripts/check.sh
+scripts/check.sh --all
 if ! wait "$preparing"; then
     tail -n 25 "$log"
     exit 1

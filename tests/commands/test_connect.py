@@ -85,6 +85,7 @@ def works(values):
     return answer.status_code == 200 and answer.json()["models"][0]["name"] == "tiny:latest"
 
 
+@pytest.mark.slow
 def test_a_kernel_of_a_server_is_led_to_its_door(inside):
     text = shown()
     values = exported(text)
@@ -162,6 +163,7 @@ def test_without_a_server_the_service_listens_for_this_kernel(service):
     assert len(Listener.kept()) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "fields", "words"),
     [
@@ -205,6 +207,7 @@ def test_a_terminal_takes_what_serve_holds_open_or_names_it(service):
     "every route", "OLLAMA_HOST and OLLAMA_API_KEY in a notebook", "better",
     "`%llm connect --env` sets them",
 )  # fmt: skip
+@pytest.mark.slow
 def test_the_next_cell_of_a_real_kernel_reaches_the_engine(inside):
     place = inside.place / "runtime"
     mine = place / f"jpserver-{os.getpid()}.json"

@@ -118,6 +118,7 @@ def test_the_end_of_the_service_ends_the_whole_group(guarded):
     assert left(processes) == []
 
 
+@pytest.mark.slow
 def test_an_engine_that_ignores_sigterm_is_killed_in_time(guarded):
     engine = guarded(FAMILY.format(setup=STUBBORN))
     engine.wait_for("up\n" * 4)
@@ -186,6 +187,7 @@ def test_a_flood_of_output_leaves_a_log_of_bounded_size_with_the_last_words(guar
     assert text.splitlines()[0].split()[0].isdecimal()
 
 
+@pytest.mark.slow
 def test_a_flood_of_output_does_not_keep_the_engine_alive(guarded):
     engine = guarded(f"import signal; {STUBBORN}\nwhile True: print('x' * 1000)", limit=100_000)
     engine.wait_for("x")

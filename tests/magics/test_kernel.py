@@ -8,6 +8,8 @@ from jupyter_client.manager import KernelManager
 
 from tests.client.fakeservice import words
 
+pytestmark = pytest.mark.slow
+
 GENERATE = "POST /api/generate"
 
 

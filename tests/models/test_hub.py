@@ -21,6 +21,9 @@ from tests.models import checkpoints
 from tests.models.gguf_files import tiny_llama
 from tests.models.hub_server import COMMIT, Hub
 
+pytestmark = pytest.mark.slow
+
+
 SOURCE = "hf:team/tiny"
 
 

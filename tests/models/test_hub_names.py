@@ -8,6 +8,9 @@ from hyperllama_nb.models import Store
 from tests.models.gguf_files import llama_metadata, tiny_llama
 from tests.models.hub_server import COMMIT, Hub, serve
 
+pytestmark = pytest.mark.slow
+
+
 KINDS = ("Q2_K", "Q3_K_M", "Q4_K_M", "Q5_K_M", "Q8_0")
 
 

@@ -15,7 +15,7 @@ from hyperllama_nb.errors import (
     PullError,
     StoreError,
 )
-from hyperllama_nb.models import Manifest, Progress, Store
+from hyperllama_nb.models import Manifest, Name, Progress, Store
 from hyperllama_nb.models.sources import ollama, resolve
 from hyperllama_nb.models.sources.hosts import Policy
 from tests.models import gguf_files as files
@@ -280,11 +280,23 @@ def test_usual_places(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert ollama.directories() == [tmp_path / "system"]
 
 
-def test_unreadable_directory_is_none(theirs: Path, blob: Path) -> None:
-    if os.geteuid() == 0:
-        pytest.skip("root reads everything")
+def test_unreadable_directory_is_none(
+    theirs: Path, blob: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = Name.parse("tiny:1")
+    assert ollama.OllamaSource.find(name) is not None
     (theirs / "manifests").chmod(0)
-    assert ollama.OllamaSource.find(resolve("tiny:1", Policy(local=False)).name()) is None
+    if os.geteuid() == 0:  # whom no mode keeps out
+        stat = os.stat
+
+        def refuse(path: Path, **how: bool) -> os.stat_result:
+            if "manifests" in os.fspath(path):
+                raise PermissionError(13, "Permission denied", os.fspath(path))
+            return stat(path, **how)
+
+        monkeypatch.setattr(os, "stat", refuse)
+    assert ollama.OllamaSource.find(name) is None
+    monkeypatch.undo()
     (theirs / "manifests").chmod(0o755)
 
 

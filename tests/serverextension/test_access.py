@@ -13,6 +13,8 @@ from hyperllama_nb.access.scopes import _ROUTES
 from tests.serverextension.jupyter import TOKEN, jupyter
 from tests.serverextension.serving import apart, serving
 
+pytestmark = pytest.mark.slow
+
 PATHS = sorted(
     {
         re.sub(r"\{\w+\}", "x", route.partition(" ")[2])

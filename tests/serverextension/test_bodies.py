@@ -15,6 +15,8 @@ from hyperllama_nb.access.limits import MAX_BODY_BYTES
 from tests.serverextension.jupyter import TOKEN, jupyter
 from tests.serverextension.serving import apart, serving
 
+pytestmark = pytest.mark.slow
+
 PIECE = b"0123456789abcdef" * 4096
 """64 KiB."""
 

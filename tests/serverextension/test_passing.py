@@ -12,6 +12,8 @@ from tornado.httputil import HTTPHeaders
 from hyperllama_nb.serverextension.headers import without_secrets
 from hyperllama_nb.serverextension.passing import BrokenError, Exchange, Head, _Content
 
+pytestmark = pytest.mark.slow
+
 
 def cut(data, places):
     """Return the data in pieces that end at these places."""

@@ -15,6 +15,8 @@ from tests.serverextension.jupyter import jupyter
 from tests.serverextension.serving import apart
 from tests.service.hosting import until
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def lone():

@@ -18,6 +18,8 @@ from tests.serverextension.jupyter import TOKEN, jupyter
 from tests.serverextension.serving import apart
 from tests.service.hosting import PATIENCE, SLOW, hosting, until
 
+pytestmark = pytest.mark.slow
+
 PACED = Script(pieces=["one", " two", " three", " four"], delay=0.25)
 
 

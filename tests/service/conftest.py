@@ -10,7 +10,10 @@ def own_place():
     """Leave the place to the services, which each have their own."""
 
 
-@pytest.fixture(scope="module", params=["process", "thread"])
+HOSTS = [pytest.param("process", marks=pytest.mark.slow), "thread"]
+
+
+@pytest.fixture(scope="module", params=HOSTS)
 def service(request):
     """Return a plain service that lives as long as the module, on each of the two hosts."""
     with hosting(request.param) as running:
@@ -23,7 +26,7 @@ def client(service):
     return service.client
 
 
-@pytest.fixture(params=["process", "thread"])
+@pytest.fixture(params=HOSTS)
 def host(request):
     """Return `hosting` for each of the two hosts."""
     return lambda *args, **kwargs: hosting(request.param, *args, **kwargs)

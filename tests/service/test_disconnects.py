@@ -11,6 +11,9 @@ import pytest
 from hyperllama_nb.testing import Script
 from tests.service.hosting import ANSWER, SLOW, open_stream, until
 
+pytestmark = pytest.mark.slow
+
+
 ROUTES = {
     "generate": ("/api/generate", {"model": "tiny", "prompt": "x"}),
     "generate whole": ("/api/generate", {"model": "tiny", "prompt": "x", "stream": False}),

@@ -147,14 +147,14 @@ def test_images_are_refused_in_words(client):
 
 
 @pytest.mark.compat("POST /api/generate", "suffix (insertion)", "same")
-def test_a_suffix_is_put_behind_the_gap(thinking):
+def test_a_suffix_is_put_behind_the_gap(thinking, monkeypatch):
     manifest = install_tiny(thinking.store, "coder", context_length=4096)
     body = {"model": "coder", "prompt": "def f(", "suffix": "return 1", "stream": False}
     response = thinking.client.post("/api/generate", json=body)
     assert response.status_code == 400
     full = "registry.ollama.ai/library/coder:latest does not support insert"
     assert response.json()["error"].startswith(full)
-    abilities._READ[manifest.digest] = abilities.INSERTIONS[0]
+    monkeypatch.setitem(abilities._READ, manifest.digest, abilities.INSERTIONS[0])
     assert thinking.client.post("/api/generate", json=body).status_code == 200
     asked = prompt_of(thinking, "coder:latest")
     assert asked.endswith("<|fim_prefix|>def f(<|fim_suffix|>return 1<|fim_middle|>")

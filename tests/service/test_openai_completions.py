@@ -67,12 +67,12 @@ def test_sampling_is_passed_on(service):
 @pytest.mark.compat(
     ROUTE, "suffix (insertion)", "same", "400 where the model was not trained for it"
 )
-def test_a_suffix_is_put_behind_the_gap():
+def test_a_suffix_is_put_behind_the_gap(monkeypatch):
     with hosting("thread") as service:
         manifest = install_tiny(service.store, "coder")
         refused = complete(service.client, model="coder", prompt="def f(", suffix="return 1")
         assert "does not support insert" in error(refused, 400)["message"]
-        abilities._READ[manifest.digest] = abilities.INSERTIONS[0]
+        monkeypatch.setitem(abilities._READ, manifest.digest, abilities.INSERTIONS[0])
         answer = complete(service.client, model="coder", prompt="def f(", suffix="return 1")
         assert answer.status_code == 200
         asked = prompt_of(service, "coder:latest")

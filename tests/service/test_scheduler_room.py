@@ -138,6 +138,7 @@ def test_a_new_keep_alive_overrules_an_unload_that_waits(thread):
         assert service.engine()["state"] == "ready"
 
 
+@pytest.mark.slow
 def test_a_request_that_comes_while_its_engine_ends_gets_a_new_one(thread):
     with thread([Script(stubborn=True), Script()]) as service, ThreadPoolExecutor(1) as pool:
         service.generate()

@@ -11,6 +11,9 @@ from hyperllama_nb.testing import Script
 from tests.service.hosting import ANSWER, SLOW, open_stream, until
 from tests.service.openai_calls import HI
 
+pytestmark = pytest.mark.slow
+
+
 ROUTES = {
     "/api/generate": {"prompt": "Hi"},
     "/api/chat": {"messages": HI},

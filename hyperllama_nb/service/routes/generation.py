@@ -43,7 +43,7 @@ async def generate_route(request: web.Request) -> web.StreamResponse:
         suffix=body.get("suffix", str),
         images=read_images(body.raw("images")),
         logprobs=alternatives,
-        **_common(request, body, manifest),
+        **await _common(request, body, manifest),
     )
 
     def shape(piece: Piece) -> dict[str, Any]:
@@ -75,7 +75,7 @@ async def chat_route(request: web.Request) -> web.StreamResponse:
         images=any(message.get("images") for message in messages),
         tools=read_tools(body.raw("tools")),
         logprobs=alternatives,
-        **_common(request, body, manifest),
+        **await _common(request, body, manifest),
     )
 
     def shape(piece: Piece) -> dict[str, Any]:
@@ -89,7 +89,7 @@ async def chat_route(request: web.Request) -> web.StreamResponse:
     return await _run(request, body, ask, shape, lambda _: {})
 
 
-def _common(request: web.Request, body: Body, manifest: Manifest) -> dict[str, Any]:
+async def _common(request: web.Request, body: Body, manifest: Manifest) -> dict[str, Any]:
     """Return the fields that both routes read alike; raises RequestError for wrong ones."""
     if body.raw("template"):
         if body.get("raw", bool):
@@ -98,6 +98,8 @@ def _common(request: web.Request, body: Body, manifest: Manifest) -> dict[str, A
             "A `template` in a request is not accepted: a template is code that runs in the "
             "service. Use the model's own, or `raw: true` with a prompt that you have rendered."
         )
+    if body.raw("format"):
+        await structure.prepare()
     options = Options.merge(manifest.options, body.raw("options"))
     return {
         "options": options,

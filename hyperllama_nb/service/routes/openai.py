@@ -7,6 +7,7 @@ from aiohttp import web
 
 from hyperllama_nb.errors import InvalidNameError, RequestError
 from hyperllama_nb.models.manifest import Manifest
+from hyperllama_nb.service import structure
 from hyperllama_nb.service.ask import Ask
 from hyperllama_nb.service.checks import check, check_alternatives
 from hyperllama_nb.service.keys import SERVICE
@@ -45,6 +46,8 @@ async def chat(request: web.Request) -> web.StreamResponse:
     model = body.get("model", str)
     if not model.strip():
         raise RequestError("model is required")
+    if body.raw("response_format") or body.raw("tools"):
+        await structure.prepare()
     messages = read_messages(body.get("messages", list))
     if not messages:
         raise RequestError("[] is too short - 'messages'")

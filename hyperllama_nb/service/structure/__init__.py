@@ -1,6 +1,8 @@
 """Answers in a form that was asked for: by constraint, by filling in, or by validation."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from hyperllama_nb.engines.events import Event
@@ -9,7 +11,7 @@ from hyperllama_nb.service.structure.schema import read, subschemas
 if TYPE_CHECKING:
     from hyperllama_nb.service.running import RunningEngine
 
-__all__ = ["Mode", "modes", "plan", "read", "structured"]
+__all__ = ["Mode", "modes", "plan", "prepare", "read", "structured"]
 
 Mode: TypeAlias = Literal["constrained", "filled", "validated"]
 
@@ -23,6 +25,14 @@ _HELD = frozenset(
 """The keywords that an engine's grammar can hold a model to."""
 
 _LIMITS = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"})
+
+
+async def prepare() -> None:
+    """Import what reads a schema, in a thread: it takes a second, once, and others' streams go on.
+
+    `read` needs it for a schema, and a tool call that is demanded does.
+    """
+    await asyncio.to_thread(import_module, "jsonschema")
 
 
 def plan(schema: Any, able: frozenset[str]) -> Mode:
