@@ -1,6 +1,7 @@
 """The asynchronous client."""
 
 import asyncio
+import builtins
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from types import TracebackType
@@ -11,7 +12,7 @@ from hyperllama_nb.client._call import Link, transport_error, vanished
 from hyperllama_nb.client._records import Record
 from hyperllama_nb.client._response import Growing, Kind, Response
 from hyperllama_nb.client._stream import FINAL, is_progress
-from hyperllama_nb.client._types import ChatOptions, Format, GenerateOptions, Message
+from hyperllama_nb.client._types import ChatOptions, CreateOptions, Format, GenerateOptions, Message
 from hyperllama_nb.errors import ServiceError
 
 
@@ -219,6 +220,77 @@ class AsyncClient:
         if name is not None:
             body["name"] = name
         lines = await self._begun("pull", "/api/pull", body)
+        return lines if stream else await _last(lines)
+
+    async def embed(
+        self,
+        model: str = "",
+        input: str | Sequence[str] = "",  # noqa: A002  ollama-python's name
+        truncate: bool | None = None,
+        options: Mapping[str, Any] | Any | None = None,
+        keep_alive: float | str | None = None,
+        dimensions: int | None = None,
+    ) -> Record:
+        """Return a vector of unit length for each text; see `Client.embed`."""
+        body = _base.generate_body(
+            model=model,
+            input=input if isinstance(input, str) else [*input],
+            truncate=truncate,
+            options=options,
+            keep_alive=keep_alive,
+            dimensions=dimensions,
+        )
+        return await self._one("POST", "/api/embed", body)
+
+    @overload
+    async def create(
+        self,
+        model: str,
+        quantize: str | None = ...,
+        from_: str | None = ...,
+        *,
+        stream: Literal[False] = ...,
+        **kwargs: Unpack[CreateOptions],
+    ) -> Record: ...
+    @overload
+    async def create(
+        self,
+        model: str,
+        quantize: str | None = ...,
+        from_: str | None = ...,
+        *,
+        stream: Literal[True],
+        **kwargs: Unpack[CreateOptions],
+    ) -> AsyncStream: ...
+    async def create(
+        self,
+        model: str,
+        quantize: str | None = None,
+        from_: str | None = None,
+        files: Mapping[str, str] | None = None,
+        adapters: Mapping[str, str] | None = None,
+        template: str | None = None,
+        license: str | builtins.list[str] | None = None,  # noqa: A002  ollama-python's name
+        system: str | None = None,
+        parameters: Mapping[str, Any] | Any | None = None,
+        messages: Sequence[Message] | None = None,
+        *,
+        stream: bool = False,
+    ) -> Record | AsyncStream:
+        """Make a model of another one, or of uploaded files; see `Client.create`."""
+        body = _base.create_body(
+            messages,
+            model=model,
+            quantize=quantize,
+            **{"from": from_},
+            files=files,
+            adapters=adapters,
+            template=template,
+            license=license,
+            system=system,
+            parameters=parameters,
+        )
+        lines = await self._begun("create", "/api/create", body)
         return lines if stream else await _last(lines)
 
     async def list(self) -> Record:

@@ -189,6 +189,16 @@ def chat_body(
     return body
 
 
+def create_body(
+    messages: Sequence[Mapping[str, Any] | Any] | None, **fields: Any
+) -> dict[str, Any]:
+    """Return the body of /api/create."""
+    body = {**generate_body(**fields), "stream": True}
+    if messages:
+        body["messages"] = [_message(message) for message in messages]
+    return body
+
+
 def plain_value(value: Any) -> Any:
     """Return mappings, ranges of tokens and pydantic models as what JSON can say."""
     dump = getattr(value, "model_dump", None)

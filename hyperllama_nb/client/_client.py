@@ -10,7 +10,7 @@ from hyperllama_nb.client._call import Call, Link
 from hyperllama_nb.client._records import Record
 from hyperllama_nb.client._response import Growing, Kind, Response
 from hyperllama_nb.client._stream import FINAL, Lines, Stream, is_progress
-from hyperllama_nb.client._types import ChatOptions, Format, GenerateOptions, Message
+from hyperllama_nb.client._types import ChatOptions, CreateOptions, Format, GenerateOptions, Message
 from hyperllama_nb.errors import ServiceError
 
 Progress = Callable[[Record], None]
@@ -180,6 +180,85 @@ class Client:
             body["name"] = name
         call = self._call("POST", "/api/pull", body)
         return Lines(call, "pull", self._link.address) if stream else self._last(call, "pull")
+
+    def embed(
+        self,
+        model: str = "",
+        input: str | Sequence[str] = "",  # noqa: A002  ollama-python's name
+        truncate: bool | None = None,
+        options: Mapping[str, Any] | Any | None = None,
+        keep_alive: float | str | None = None,
+        dimensions: int | None = None,
+    ) -> Record:
+        """Return a vector of unit length for each text, in their order, under `embeddings`.
+
+        A text that is too long is cut unless `truncate` is false. `dimensions` keeps so many
+        numbers of each vector.
+        """
+        body = _base.generate_body(
+            model=model,
+            input=input if isinstance(input, str) else [*input],
+            truncate=truncate,
+            options=options,
+            keep_alive=keep_alive,
+            dimensions=dimensions,
+        )
+        return self._one("POST", "/api/embed", body)
+
+    @overload
+    def create(
+        self,
+        model: str,
+        quantize: str | None = ...,
+        from_: str | None = ...,
+        *,
+        stream: Literal[False] = ...,
+        **kwargs: Unpack[CreateOptions],
+    ) -> Record: ...
+    @overload
+    def create(
+        self,
+        model: str,
+        quantize: str | None = ...,
+        from_: str | None = ...,
+        *,
+        stream: Literal[True],
+        **kwargs: Unpack[CreateOptions],
+    ) -> Lines[Record]: ...
+    def create(
+        self,
+        model: str,
+        quantize: str | None = None,
+        from_: str | None = None,
+        files: Mapping[str, str] | None = None,
+        adapters: Mapping[str, str] | None = None,
+        template: str | None = None,
+        license: str | builtins.list[str] | None = None,  # noqa: A002  ollama-python's name
+        system: str | None = None,
+        parameters: Mapping[str, Any] | Any | None = None,
+        messages: Sequence[Message] | None = None,
+        *,
+        stream: bool = False,
+    ) -> Record | Lines[Record]:
+        """Make a model of another one (`from_`), or of uploaded `files`: names to digests.
+
+        What is not given is the other model's. Returns the last progress line, or with `stream`
+        an iterator over all of them.
+        """
+        body = _base.create_body(
+            messages,
+            model=model,
+            quantize=quantize,
+            **{"from": from_},
+            files=files,
+            adapters=adapters,
+            template=template,
+            license=license,
+            system=system,
+            parameters=parameters,
+        )
+        call = self._call("POST", "/api/create", body)
+        return Lines(call, "create", self._link.address) if stream else self._last(call, "create")
 
     def list(self) -> Record:
         """Return the models in the store, newest first, under `models`."""

@@ -18,6 +18,7 @@ FINAL: dict[str, Callable[[Mapping[str, Any]], bool]] = {
     "generate": lambda line: bool(line.get("done")),
     "chat": lambda line: bool(line.get("done")),
     "pull": lambda line: line.get("status") == "success",
+    "create": lambda line: line.get("status") == "success",
     "load": lambda line: line.get("status") == "ready",
     "serve": lambda _: True,
 }

@@ -1,4 +1,4 @@
-"""The keyword arguments of `generate` and `chat`, for the overloads of `stream`."""
+"""The keyword arguments of `generate`, `chat` and `create`, for the overloads of `stream`."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypedDict
@@ -36,3 +36,15 @@ class GenerateOptions(TypedDict, total=False):
     width: int | None
     height: int | None
     steps: int | None
+
+
+class CreateOptions(TypedDict, total=False):
+    """What `create` takes beside the names."""
+
+    files: Mapping[str, str] | None
+    adapters: Mapping[str, str] | None
+    template: str | None
+    license: str | list[str] | None
+    system: str | None
+    parameters: Mapping[str, Any] | Any | None
+    messages: Sequence[Message] | None

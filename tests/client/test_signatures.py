@@ -16,6 +16,11 @@ OLLAMA = {
         "self model='' messages=None * tools=None stream=False think=None logprobs=None "
         "top_logprobs=None format=None options=None keep_alive=None"
     ),
+    "embed": ("self model='' input='' truncate=None options=None keep_alive=None dimensions=None"),
+    "create": (
+        "self model quantize=None from_=None files=None adapters=None template=None license=None "
+        "system=None parameters=None messages=None * stream=False"
+    ),
     "pull": "self model * insecure=False stream=False",
     "list": "self",
     "show": "self model",
