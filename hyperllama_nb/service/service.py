@@ -121,11 +121,13 @@ class Service:
 
     def stop_soon(self, *, wait: bool) -> None:
         """End the service, after the running streams if `wait`."""
-        self._spawn(self._stop(wait=wait))
+        if wait and self.manager.busy:
+            self._spawn(self._stop_when_quiet())
+        else:
+            self.stopping.set()
 
-    async def _stop(self, *, wait: bool) -> None:
-        if wait:
-            await self.manager.quiet()
+    async def _stop_when_quiet(self) -> None:
+        await self.manager.quiet()
         self.stopping.set()
 
     # -- TCP -----------------------------------------------------------------------------------

@@ -106,6 +106,8 @@ async def stop(request: web.Request) -> web.Response:
     """Begin to end the service, at once or after the running streams."""
     body = await Body.read(request)
     request.app[SERVICE].stop_soon(wait=body.get("wait", bool, True))
+    # The socket is gone before the caller knows: the next call must not reach this service.
+    await asyncio.sleep(0)
     return web.json_response({"status": "stopping"})
 
 
