@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -41,6 +42,12 @@ def _move_to(place: Path, patch: pytest.MonkeyPatch) -> None:
     patch.setenv("HYPERLLAMA_PULL_HOSTS", "hf.co")
     for name in ("HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"):
         patch.setenv(name, str(place / name.lower()))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interruptible() -> None:
+    """Let tests interrupt themselves, also where the shell started them with SIGINT ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
