@@ -146,10 +146,10 @@ def test_whoever_leaves_the_queue_gives_up_the_place(slow):
         lines = one.iter_lines(), two.iter_lines()
         assert all(next(each) for each in lines)
         connection = send(server)
-        until(lambda: service.engine()["queued"] == 1)
+        until(lambda: service.told("queued") == 1)
         asked = len(service.requests())
         connection.close()
-        until(lambda: service.engine()["queued"] == 0)
+        until(lambda: service.told("queued") == 0)
         assert service.engine()["running"] == 2
         assert len(service.requests()) == asked
     until(lambda: idle(service))

@@ -79,6 +79,10 @@ class Running:
         """Return the engine's line of the status, or None."""
         return next((e for e in self.status()["engines"] if e["model"] == model), None)
 
+    def told(self, field, model="tiny:latest"):
+        """Return a field of the engine's line; None while there is no engine."""
+        return (self.engine(model) or {}).get(field)
+
     def requests(self, model="tiny:latest"):
         """Return what the model's engine was asked, the probe of its start excepted."""
         engine = self.engine(model)

@@ -87,7 +87,7 @@ def test_while_the_model_loads(host, route):
         until(lambda: (service.engine() or {}).get("state") == "loading")
         asking.leave()
         # The load goes on without anybody.
-        until(lambda: service.engine()["state"] == "ready")
+        until(lambda: service.told("state") == "ready")
         assert service.requests() == []
         with nothing_left(service):
             assert service.generate().json()["response"] == ANSWER
@@ -98,9 +98,9 @@ def test_while_the_model_loads(host, route):
 def test_while_it_waits_for_a_slot(host, route):
     with host([SLOW], slots=1) as service, open_stream(service), nothing_left(service):
         asking = Asking(service, route)
-        until(lambda: service.engine()["queued"] == 1)
+        until(lambda: service.told("queued") == 1)
         asking.leave()
-        until(lambda: service.engine()["queued"] == 0)
+        until(lambda: service.told("queued") == 0)
         assert len(service.requests()) == 1
 
 
@@ -111,10 +111,10 @@ def test_before_the_first_token(host, route):
         service.lines("/admin/load", model="tiny")
         with nothing_left(service):
             asking = Asking(service, route)
-            until(lambda: service.engine()["running"] == 1)
+            until(lambda: service.told("running") == 1)
             until(lambda: len(service.requests()) == 1)
             asking.leave()
-            until(lambda: service.engine()["running"] == 0)
+            until(lambda: service.told("running") == 0)
             until(lambda: service.requests()[0]["cancelled_at"] == 0)
 
 
@@ -130,7 +130,7 @@ def test_in_the_middle(host, route):
             else:
                 asking.wait_for_text()
             asking.leave()
-            until(lambda: service.engine()["running"] == 0)
+            until(lambda: service.told("running") == 0)
             until(lambda: service.requests()[0]["cancelled_at"])
 
 
@@ -139,7 +139,7 @@ def test_many_at_once(host):
         service.lines("/admin/load", model="tiny")
         with nothing_left(service):
             asking = [Asking(service, route) for route in ROUTES for _ in range(8)]
-            until(lambda: service.engine()["queued"] == len(asking) - 4)
+            until(lambda: service.told("queued") == len(asking) - 4)
             for one in asking:
                 one.leave()
                 time.sleep(0.002)

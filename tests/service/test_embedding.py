@@ -373,7 +373,7 @@ def test_others_get_their_turn_between_the_pieces(thread):
 
         long = threading.Thread(target=run, args=(["x"] * 160, "long"))
         long.start()
-        until(lambda: service.engine(MODEL)["running"])
+        until(lambda: service.told("running", MODEL))
         run("y", "short")
         long.join()
         assert done == ["short", "long"]

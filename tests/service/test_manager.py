@@ -105,7 +105,7 @@ def test_two_leases_hold_independently(thread):
                     keep_alive=SHORT,
                 )
             assert service.engine()["leases"] == 2
-        until(lambda: service.engine()["leases"] == 1)
+        until(lambda: service.told("leases") == 1)
         time.sleep(2 * SHORT)
         assert service.engine()["state"] == "ready"
 
@@ -125,7 +125,7 @@ def test_a_caller_who_leaves_does_not_abort_the_load(host):
         with pytest.raises(httpx.ReadTimeout):
             service.client.post("/api/generate", json={"model": "tiny"}, timeout=0.3)
         assert service.engine()["state"] == "loading"
-        until(lambda: service.engine()["state"] == "ready")
+        until(lambda: service.told("state") == "ready")
 
 
 def test_a_start_that_fails_is_told_with_the_log(host):
@@ -163,7 +163,7 @@ def test_unload_ends_a_load_that_nobody_waits_for(host):
     with host([Script(startup=60)]) as service:
         with pytest.raises(httpx.ReadTimeout):
             service.client.post("/api/generate", json={"model": "tiny"}, timeout=0.2)
-        pid = until(lambda: service.engine()["pid"])
+        pid = until(lambda: service.told("pid"))
         answer = service.client.post("/admin/unload", json={"model": "tiny"})
         assert answer.json() == {"status": "unloaded"}
         assert not psutil.pid_exists(pid)

@@ -96,7 +96,7 @@ def test_clients_that_leave_are_counted_by_how_far_they_were(thread):
                 json={"model": "tiny", "prompt": "x"},
                 timeout=2,
             )
-            until(lambda: service.engine()["running"] == 1)
+            until(lambda: service.told("running") == 1)
             leave("queued")
             with pytest.raises(httpx.ReadTimeout):
                 first.result()

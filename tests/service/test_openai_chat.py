@@ -149,7 +149,7 @@ def test_a_client_that_leaves_frees_the_slots_of_all_answers(thread):
         with service.client.stream("POST", CHAT, json=body) as response:
             parts = response.iter_bytes()  # to drop the iterator is to close the connection
             next(parts)
-            until(lambda: service.engine()["running"] == 2)
+            until(lambda: service.told("running") == 2)
         until(lambda: [r["cancelled_at"] is not None for r in service.requests()] == [True] * 2)
         assert (service.engine()["running"], service.engine()["queued"]) == (0, 0)
 
@@ -158,7 +158,7 @@ def test_one_failed_answer_fails_all(thread):
     with thread([SLOW], slots=1, env={"OLLAMA_MAX_QUEUE": "1"}) as service:
         assert chat(service.client, max_tokens=1).status_code == 200
         assert error(chat(service.client, n=3), 429)["code"] == "rate_limit_exceeded"
-        until(lambda: service.engine()["running"] == 0)
+        until(lambda: service.told("running") == 0)
         assert service.engine()["queued"] == 0
 
 

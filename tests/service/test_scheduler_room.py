@@ -56,7 +56,7 @@ def test_the_loaded_models_answer_as_before_while_another_waits(thread):
                 answer = service.generate(model=model, options={"num_predict": 1})
                 assert answer.json()["response"] == "x"
             assert second.first["response"] == "x"
-        until(lambda: service.engine("c:latest")["state"] == "ready")
+        until(lambda: service.told("state", "c:latest") == "ready")
 
 
 @pytest.mark.compat(
@@ -133,7 +133,7 @@ def test_a_new_keep_alive_overrules_an_unload_that_waits(thread):
         with open_stream(service):
             service.generate(prompt="", keep_alive=0)
             service.generate(options={"num_predict": 1}, keep_alive=60)
-        until(lambda: service.engine()["running"] == 0)
+        until(lambda: service.told("running") == 0)
         time.sleep(0.3)
         assert service.engine()["state"] == "ready"
 
@@ -144,7 +144,7 @@ def test_a_request_that_comes_while_its_engine_ends_gets_a_new_one(thread):
         service.generate()
         pid = service.engine()["pid"]
         ending = pool.submit(service.client.post, "/admin/unload", json={"model": "tiny"})
-        until(lambda: service.engine()["state"] == "stopping")
+        until(lambda: service.told("state") == "stopping")
         assert service.generate().json()["response"] == ANSWER
         assert service.engine()["pid"] != pid
         assert ending.result(PATIENCE).status_code == 200

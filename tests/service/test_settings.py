@@ -73,7 +73,7 @@ def test_max_queue_bounds_those_who_wait_for_a_loaded_model(host):
     ):
         with open_stream(service), open_stream(service):
             waiting = [pool.submit(service.generate, options={"num_predict": 1}) for _ in "ab"]
-            until(lambda: service.engine()["queued"] == 2)
+            until(lambda: service.told("queued") == 2)
             refused = service.generate()
             assert (refused.status_code, refused.json()["error"]) == (503, BUSY)
             install_tiny(service.store, "other", system="O")
@@ -108,7 +108,7 @@ def test_num_parallel_is_how_many_run_at_once(thread):
     ):
         with open_stream(service), open_stream(service):
             third = pool.submit(service.generate, options={"num_predict": 1})
-            until(lambda: service.engine()["queued"] == 1)
+            until(lambda: service.told("queued") == 1)
             assert service.engine()["running"] == service.engine()["batch_size"] == 2
         assert third.result(PATIENCE).status_code == 200
 

@@ -167,7 +167,7 @@ def test_a_full_queue(host):
     with host([SLOW], slots=1, env={"OLLAMA_MAX_QUEUE": "1"}) as service:
         with ThreadPoolExecutor(1) as pool, open_stream(service):
             second = pool.submit(service.generate, options={"num_predict": 1})
-            until(lambda: service.engine()["queued"] == 1)
+            until(lambda: service.told("queued") == 1)
             for path in ROUTES:
                 for stream in (False, True):
                     response = post(service, path, stream=stream)
@@ -296,7 +296,7 @@ def test_a_deadline(thread, path):
         for stream in (False, True):
             response = post(service, path, stream=stream)
             assert "after 1.5 s" in refused(response, path, 504, "deadline")
-        until(lambda: service.engine()["running"] == 0)
+        until(lambda: service.told("running") == 0)
 
 
 @every_route

@@ -18,7 +18,7 @@ def test_what_exceeds_the_queue_is_refused_in_ollamas_words(host):
     with host([SLOW], slots=1, env={"OLLAMA_MAX_QUEUE": "1"}) as service:
         with ThreadPoolExecutor(1) as pool, open_stream(service):
             second = pool.submit(service.generate, options={"num_predict": 1})
-            until(lambda: service.engine()["queued"] == 1)
+            until(lambda: service.told("queued") == 1)
             third = service.generate()
             assert third.status_code == 503
             assert third.json()["error"] == (
@@ -43,7 +43,7 @@ def test_those_who_wait_are_told_their_place(thread):
         with open_stream(service):
             thread = threading.Thread(target=wait)
             thread.start()
-            until(lambda: service.engine()["queued"] == 1)
+            until(lambda: service.told("queued") == 1)
         thread.join(PATIENCE)
         queued = [line for line in seen if line.get("status") == "queued"]
         assert queued
@@ -56,7 +56,7 @@ def test_slots_run_together(thread):
     with thread([SLOW], slots=3) as service:
         with open_stream(service), open_stream(service), open_stream(service):
             assert service.engine()["running"] == 3
-        until(lambda: service.engine()["running"] == 0)
+        until(lambda: service.told("running") == 0)
 
 
 # Leaving
@@ -88,7 +88,7 @@ def test_a_client_that_leaves_the_queue_leaves_it(host):
     with host([SLOW], slots=1) as service, open_stream(service):
         with pytest.raises(httpx.ReadTimeout):
             service.client.post("/api/generate", json={"model": "tiny", "prompt": "x"}, timeout=0.3)
-        until(lambda: service.engine()["queued"] == 0)
+        until(lambda: service.told("queued") == 0)
         assert len(service.requests()) == 1
 
 
@@ -119,7 +119,7 @@ def test_an_engine_that_dies_idle_is_replaced(host):
     with host() as service:
         service.generate()
         psutil.Process(service.engine()["pid"]).kill()
-        until(lambda: service.engine()["state"] == "failed")
+        until(lambda: service.told("state") == "failed")
         assert service.generate().json()["response"] == ANSWER
 
 
