@@ -16,6 +16,11 @@ Each row is proven by the tests that it names; the page is written from their re
 (`make test`, then `make docs`). *Same* means what Ollama's clients see of Ollama 0.33; *better*
 means that something which only hurts was changed, and how; *not supported* is refused in words.
 
+Tool calls and thinking are proven on scripted engines that write what models of each family write
+(Hermes and Qwen, Llama 3, Mistral): the small model that the tests run for real has neither in its
+template, and answers both with 400, as in Ollama. Pulls are proven against local servers that speak
+the protocols of registries and of the hub.
+
 `T` is short for `tests/`.
 """
 

@@ -115,14 +115,15 @@ class _Pull:
         try:
             while True:
                 more = self._more
-                while position < len(self._lines):
-                    sent = self._lines[position]
-                    position += 1
+                while True:
+                    if position and self._lines[position - 1] is not sent:
+                        sent = self._lines[position - 1]  # replaced since it was sent
+                    elif position < len(self._lines):
+                        sent = self._lines[position]
+                        position += 1
+                    else:
+                        break
                     yield sent
-                if self._lines and self._lines[-1] is not sent:
-                    sent = self._lines[-1]
-                    yield sent
-                    continue
                 if self.task.done():
                     break
                 await more.wait()

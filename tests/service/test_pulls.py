@@ -1,6 +1,8 @@
 """`/api/pull` as Ollama's users know it, over a registry and a hub of our own."""
 
+import asyncio
 import json
+import threading
 import time
 from contextlib import ExitStack, contextmanager, suppress
 
@@ -8,10 +10,12 @@ import httpx
 import pytest
 
 from hyperllama_nb.access.callers import HEADER, Caller
+from hyperllama_nb.models.progress import Progress
+from hyperllama_nb.service.pulls import Pulls
 from tests.models import hub_server, registry_server
 from tests.models.gguf_files import tiny_llama
 from tests.models.registry_server import Registry, digest_of, listing
-from tests.service.hosting import error_of, hosting, until
+from tests.service.hosting import PATIENCE, error_of, hosting, until
 
 GGUF = tiny_llama()
 WRITER = {HEADER: Caller("key:ann", frozenset({"models:write"})).to_header()}
@@ -223,3 +227,24 @@ def test_stopping_service_ends_a_pull_at_once(tmp_path):
                 for _ in lines:
                     pass
         assert time.monotonic() - begun < 30
+
+
+def test_a_slow_reader_gets_the_last_count_of_each_file():
+    reading = threading.Event()
+
+    def job(progress, cancelled):
+        progress(Progress("pulling a", "a", 9, 5))
+        assert reading.wait(PATIENCE)
+        progress(Progress("pulling a", "a", 9, 9))
+        progress(Progress("writing manifest"))
+
+    async def work():
+        seen = []
+        async for line in Pulls(None).run("key", job):
+            seen.append((line["status"], line.get("completed")))
+            # What comes while this reader is busy replaces the line that it has just been given.
+            reading.set()
+            await asyncio.sleep(0.2)
+        return seen
+
+    assert asyncio.run(work()) == [("pulling a", 5), ("pulling a", 9), ("writing manifest", None)]
