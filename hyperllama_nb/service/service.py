@@ -16,7 +16,7 @@ from aiohttp import web
 
 from hyperllama_nb._version import __version__
 from hyperllama_nb.engines.base import Backend, load_backends
-from hyperllama_nb.errors import ConflictError, EngineMissingError
+from hyperllama_nb.errors import AuthenticationError, ConflictError, EngineMissingError
 from hyperllama_nb.models.sources.hosts import Policy
 from hyperllama_nb.models.store import Store
 from hyperllama_nb.models.uploads import Uploads
@@ -202,8 +202,10 @@ async def _owner(host: str, port: int) -> str:
     try:
         async with httpx.AsyncClient(timeout=1) as client:
             answer = await client.get(f"http://{host}:{port}/api/version")
+            if answer.json().get("code") == AuthenticationError.code:
+                return "Another HyperLlama service, which asks for keys, has the port."
             version = answer.json()["version"]
-    except (httpx.HTTPError, ValueError, KeyError, TypeError):
+    except (httpx.HTTPError, ValueError, KeyError, TypeError, AttributeError):
         return "Another program has the port."
     who = "Another HyperLlama service" if "hyperllama" in str(version) else "Ollama"
     return f"{who} (version {version}) answers there."

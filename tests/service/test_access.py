@@ -558,3 +558,16 @@ def test_an_unexpected_failure_is_logged_by_place_and_kind(store, keys, monkeypa
     assert "generation.py" in logged
     assert MARK not in logged
     assert keys["infer"] not in logged
+
+
+@pytest.mark.parametrize("which", ["running", "strict"])
+def test_a_taken_port_names_its_owner(request, which):
+    service = request.getfixturevalue(which)
+    with listening(service) as client:
+        body = {"host": "127.0.0.1", "port": client.base_url.port}
+        with service.client.stream("POST", "/admin/serve", json=body) as response:
+            assert response.status_code == 409
+            said = json.loads(response.read())["error"]
+    assert "Another HyperLlama service" in said
+    assert ("asks for keys" in said) is (which == "strict")
+    assert "--port" in said
