@@ -69,7 +69,8 @@ def lease(path: Path, *, start: bool, fresh: bool = False) -> Lease:
     """
     with _lock:
         held = _leases.get(path)
-        if held is not None and not fresh and held.alive():
+        # A service that is ending is gone from its socket before it lets go of its leases.
+        if held is not None and not fresh and path.exists() and held.alive():
             return held
         drop(path)
         _leases[path] = held = open_lease(path, start=start)
