@@ -31,9 +31,8 @@ def bare(clients_python: Path, models: str, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_client_brings_its_max(bare: Path) -> None:
-    done = subprocess.run(
-        [bare, "load", MODEL], capture_output=True, text=True, timeout=60, check=False
-    )
+    command = [bare, "load", MODEL, "--backend", "max"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     print(done.stderr)
     assert done.returncode == 1
     assert 'pip install "hyperllama-nb[max]"' in done.stderr
@@ -43,7 +42,7 @@ def test_a_client_brings_its_max(bare: Path) -> None:
     assert "error" in before["backends"]["max"]
 
     client = Client()
-    answer = client.generate(MODEL, "Hello", options={"num_predict": 4})
+    answer = client.generate(MODEL, "Hello", options={"num_predict": 4, "backend": "max"})
     after = client.status()
     assert answer.usage.output_tokens
     assert after["pid"] == before["pid"]
