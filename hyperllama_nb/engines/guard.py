@@ -1,8 +1,9 @@
 """Stands over one engine: starts it, keeps its log, and leaves nothing of it behind.
 
 Runs on its own as `python -I -S guard.py`, with the standard library only. The first line of
-standard input is a JSON object (argv, env, cwd, log, limit); its end means that the service has
-gone or wants the engine gone. Reports on standard output, a JSON object a line: {"pid": …}, then
+standard input is a JSON object (argv, env, cwd, log, limit); a line `stop` or `continue` after it
+lets the engine sleep or wakes it; its end means that the service has gone or wants the engine gone.
+Reports on standard output, a JSON object a line: {"pid": …}, then
 {"exit": …} once the engine's main process has ended, or {"error": …} if it could not start.
 Ends when no process of the engine is left.
 """
@@ -30,6 +31,9 @@ GRACE_ORPHANS = 2.0
 
 REAP = 2.0
 """Seconds to wait for killed processes to vanish."""
+
+WORDS = {b"stop": signal.SIGSTOP, b"continue": signal.SIGCONT}
+"""What the service may say meanwhile, and the signal that does it."""
 
 TICK = 0.05
 BURST = 32
@@ -110,6 +114,7 @@ class Guard:
             process_group=0,
         )
         self.group = self.engine.pid
+        self.heard = b""
         self.exit: int | None = None
         assert self.engine.stdout is not None
         self.output: int | None = self.engine.stdout.fileno()
@@ -170,8 +175,16 @@ class Guard:
                 os.read(wake, 512)
             self.copy()
             self.reap()
-            if 0 in ready and not os.read(0, 4096):
+            if 0 in ready and not self.listen():
                 return
+
+    def listen(self) -> bool:
+        """Do what the service says; returns False where it has let go."""
+        said = os.read(0, 4096)
+        *words, self.heard = (self.heard + said).split(b"\n")
+        for word in words:
+            self.signal(WORDS[word])
+        return bool(said)
 
     def end(self) -> None:
         """Leave nothing of the engine alive."""
@@ -180,6 +193,8 @@ class Guard:
             (signal.SIGKILL, REAP),
         ):
             self.signal(number)
+            # What sleeps would meet SIGTERM only when it wakes.
+            self.signal(signal.SIGCONT)
             limit = time.monotonic() + grace
             told = self.exit is not None
             while self.reap() and time.monotonic() < limit:

@@ -37,14 +37,19 @@ class Wire:
     """The way to one engine, over its Unix socket or, as a fallback, over loopback.
 
     Each request has a connection of its own: closing it is the only way to cancel a generation.
-    `dying` tells, after an answer that a dying engine may give too, whether the engine ends.
+    `dying` tells, after an answer that a dying engine may give too, whether the engine ends;
+    `awake` keeps an engine that sleeps while it is idle awake for the time of a request.
     """
 
     def __init__(
-        self, address: Address, dying: Callable[[], Awaitable[bool]] | None = None
+        self,
+        address: Address,
+        dying: Callable[[], Awaitable[bool]] | None = None,
+        awake: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext,
     ) -> None:
         self.address = address
         self._dying = dying
+        self._awake = awake
 
     async def stream(
         self, ids: Sequence[int], params: Mapping[str, Any]
@@ -139,31 +144,34 @@ class Wire:
         self, method: str, path: str, body: bytes = b""
     ) -> AsyncGenerator[tuple[asyncio.StreamReader, Head], None]:
         """Send a request on a new connection, which ends with the block."""
+        with self._awake():
+            reader, writer = await self._connect()
+            try:
+                writer.write(
+                    b"%b %b HTTP/1.1\r\nHost: engine\r\nConnection: close\r\n"
+                    b"X-Request-Id: %b\r\n"
+                    b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
+                    % (method.encode(), path.encode(), REQUEST_ID.get().encode(), len(body), body)
+                )
+                try:
+                    head = await read_head(reader)
+                except (OSError, EOFError, ValueError) as error:
+                    raise EngineDiedError(
+                        f"The engine closed the connection before it answered. {_RESTART}"
+                    ) from error
+                yield reader, head
+            finally:
+                _cut(writer)
+
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         try:
             if isinstance(self.address, Path):
-                reader, writer = await asyncio.open_unix_connection(self.address)
-            else:
-                reader, writer = await asyncio.open_connection(*self.address)
+                return await asyncio.open_unix_connection(self.address)
+            return await asyncio.open_connection(*self.address)
         except OSError as error:
             raise EngineDiedError(
                 f"The engine does not answer ({error.strerror or error}). {_RESTART}"
             ) from error
-        try:
-            writer.write(
-                b"%b %b HTTP/1.1\r\nHost: engine\r\nConnection: close\r\n"
-                b"X-Request-Id: %b\r\n"
-                b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
-                % (method.encode(), path.encode(), REQUEST_ID.get().encode(), len(body), body)
-            )
-            try:
-                head = await read_head(reader)
-            except (OSError, EOFError, ValueError) as error:
-                raise EngineDiedError(
-                    f"The engine closed the connection before it answered. {_RESTART}"
-                ) from error
-            yield reader, head
-        finally:
-            _cut(writer)
 
     async def _refusal(self, reader: asyncio.StreamReader, head: Head) -> HyperLlamaError:
         """Return the error that an answer other than 200 stands for."""

@@ -18,6 +18,7 @@ from hyperllama_nb.engines.base import Backend, Launch, Phase, Task
 from hyperllama_nb.engines.group import kill_group, loopback_port, memory_of
 from hyperllama_nb.engines.log import LogReader, tail
 from hyperllama_nb.engines.openai import Wire
+from hyperllama_nb.engines.sleep import Sleep
 from hyperllama_nb.errors import (
     EngineDiedError,
     EngineStartError,
@@ -58,7 +59,8 @@ class EngineProcess:
     `workdir` is made at the start and removed by the guard at the end, with the socket in it; `log`
     stays, and the log of the start before is beside it as `….old`. `returncode` is the main
     process's, negative for a signal, None while it runs. `tcp` tells that the engine listens on
-    loopback, where other users of the machine can reach it.
+    loopback, where other users of the machine can reach it. `sleep` stops it while it is idle, once
+    that is allowed; the wire from `wait_ready` wakes it.
     """
 
     def __init__(self, socket: Path, workdir: Path, log: Path) -> None:
@@ -69,6 +71,7 @@ class EngineProcess:
         self._backend: Backend | None = None
         self._on_phase: Callable[[Phase], None] = lambda _: None
         self._life = -1
+        self.sleep = Sleep(self._tell)
         self._guard: asyncio.subprocess.Process | None = None
         self._follower: asyncio.Task[None] | None = None
         self._exited = asyncio.Event()
@@ -100,6 +103,8 @@ class EngineProcess:
         try:
             self._guard = await self._start_guard(theirs)
             os.write(self._life, json.dumps(order).encode() + b"\n")
+            # A guard that reads no more must not hold up the service.
+            os.set_blocking(self._life, False)
         except BrokenPipeError:
             self._failure = "its guard ended at once"
         except BaseException:
@@ -188,11 +193,12 @@ class EngineProcess:
                         late = late or time.monotonic() + SOCKET_LATE
             wire = None
             if self.socket.exists():
-                wire = Wire(self.socket, self._is_dying)
+                wire = Wire(self.socket, self._is_dying, self.sleep.awake)
             elif late is not None and time.monotonic() > late and self.pid is not None:
                 port = await asyncio.to_thread(loopback_port, self.pid)
                 if port is not None:
-                    wire, self.tcp = Wire(("127.0.0.1", port), self._is_dying), True
+                    wire = Wire(("127.0.0.1", port), self._is_dying, self.sleep.awake)
+                    self.tcp = True
             if wire is not None and await self._answers(wire, model, task):
                 return wire
             with contextlib.suppress(TimeoutError):
@@ -250,8 +256,19 @@ class EngineProcess:
                 self._guard.kill()
             await asyncio.shield(self._follower)
 
+    def _tell(self, word: str) -> bool:
+        """Say a word to the guard; returns whether it can hear it."""
+        if self._life < 0 or self._exited.is_set():
+            return False
+        try:
+            os.write(self._life, word.encode() + b"\n")
+        except OSError:
+            return False
+        return True
+
     def _let_go(self) -> None:
-        """Close our end of the pipe: the guard ends the engine."""
+        """Close our end of the pipe: the guard ends the engine, asleep or not."""
+        self.sleep.forbid()
         if self._life >= 0:
             fd, self._life = self._life, -1
             os.close(fd)

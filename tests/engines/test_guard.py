@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from hyperllama_nb.engines import guard
+from hyperllama_nb.engines.group import members
 
 LIMIT = 15.0
 """Seconds: the promise that is tested here."""
@@ -54,6 +55,10 @@ class Guarded:
             time.sleep(0.02)
         return content
 
+    def say(self, words):
+        self.guard.stdin.write(words)
+        self.guard.stdin.flush()
+
     def let_go(self):
         self.guard.stdin.close()
 
@@ -80,9 +85,20 @@ def guarded(own_place):
         each.guard.stdout.close()
 
 
+def until(condition):
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def family(pid):
     process = psutil.Process(pid)
     return [process, *process.children(recursive=True)]
+
+
+def stopped(engine):
+    return [p.status() == psutil.STATUS_STOPPED for p in members(engine.pid)]
 
 
 def left(processes):
@@ -202,3 +218,53 @@ def test_a_service_that_dies_before_it_gave_an_order_leaves_no_guard():
     process.stdin.write(b'{"argv":')
     process.stdin.close()
     assert process.wait(PATIENCE) == 0
+
+
+def test_the_guard_stops_and_continues_the_whole_group_and_not_itself(guarded):
+    engine = guarded(FAMILY.format(setup=""))
+    engine.wait_for("up\n" * 4)
+    engine.say(b"stop\n")
+    until(lambda: stopped(engine) == [True] * 4)
+    assert psutil.Process(engine.guard.pid).status() != psutil.STATUS_STOPPED
+    engine.say(b"conti")
+    engine.say(b"nue\nstop\ncontinue\n")
+    until(lambda: stopped(engine) == [False] * 4)
+    engine.let_go()
+    engine.wait()
+
+
+@pytest.mark.parametrize("words", [b"stop\n", b"stop\ncontinue\nstop\n", b"stop\nsto"])
+def test_a_service_that_dies_leaves_no_stopped_engine(guarded, words):
+    engine = guarded(FAMILY.format(setup=""))
+    engine.wait_for("up\n" * 4)
+    processes = family(engine.pid)
+    engine.say(words)
+    engine.let_go()
+    assert engine.report() == {"exit": -signal.SIGTERM}
+    engine.wait()
+    assert left(processes) == []
+
+
+@pytest.mark.slow
+def test_a_stopped_engine_that_ignores_sigterm_is_killed(guarded):
+    engine = guarded(FAMILY.format(setup=STUBBORN))
+    engine.wait_for("up\n" * 4)
+    processes = family(engine.pid)
+    engine.say(b"stop\n")
+    until(lambda: all(stopped(engine)))
+    engine.let_go()
+    assert engine.report() == {"exit": -signal.SIGKILL}
+    engine.wait()
+    assert left(processes) == []
+
+
+def test_stopped_children_of_a_killed_main_process_go_too(guarded):
+    engine = guarded(FAMILY.format(setup=""))
+    engine.wait_for("up\n" * 4)
+    processes = family(engine.pid)
+    engine.say(b"stop\n")
+    until(lambda: all(stopped(engine)))
+    os.kill(engine.pid, signal.SIGKILL)
+    assert engine.report() == {"exit": -signal.SIGKILL}
+    engine.wait()
+    assert left(processes) == []
