@@ -1,0 +1,100 @@
+"""Holding a text to a JSON schema: which tokens may come next, by the library llguidance."""
+
+import asyncio
+import json
+import threading
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .errors import RefusedError
+from .text import Vocabulary
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+class Grammar:
+    """Where one text stands in its grammar."""
+
+    def __init__(self, matcher: Any, vocab: int) -> None:
+        self._matcher = matcher
+        self._vocab = vocab
+
+    def allowed(self) -> "NDArray[np.bool_]":
+        """Return for each token whether it may come next; raises ValueError if that is unknown."""
+        bits = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
+        self._check()
+        known = np.unpackbits(bits, bitorder="little")[: self._vocab].view(np.bool_)
+        if known.size < self._vocab:
+            known = np.concatenate((known, np.zeros(self._vocab - known.size, dtype=np.bool_)))
+        return known
+
+    def consume(self, token: int) -> None:
+        """Take note of a token; raises ValueError for one that may not come."""
+        self._matcher.consume_token(token)
+        self._check()
+
+    def forced(self) -> list[int]:
+        """Return the tokens that must come next, often none, and take note of them."""
+        tokens: list[int] = self._matcher.compute_ff_tokens()
+        if tokens:
+            self._matcher.consume_tokens(tokens)
+            self._check()
+        return tokens
+
+    @property
+    def finished(self) -> bool:
+        """Tell whether the text is complete and nothing may follow."""
+        return bool(self._matcher.is_stopped())
+
+    def _check(self) -> None:
+        if self._matcher.is_error():
+            raise ValueError(f"the grammar says {self._matcher.get_error()}")
+
+
+class Grammars:
+    """Makes grammars for one model's tokens.
+
+    The library's view of the tokenizer takes most of a second to make: it is made for the first
+    schema that comes, in a thread, and other texts flow on.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, vocab: int) -> None:
+        """Take the tokenizer, and how many logits the model has."""
+        self._vocabulary = vocabulary
+        self._vocab = vocab
+        self._lock = threading.Lock()
+        self._tokenizer: Any = None
+
+    async def make(self, schema: Mapping[str, Any]) -> Grammar:
+        """Return a grammar for a JSON schema; raises RefusedError if it has none."""
+        return await asyncio.to_thread(self._make, schema)
+
+    def _make(self, schema: Mapping[str, Any]) -> Grammar:
+        try:
+            from llguidance import LLMatcher, LLTokenizer
+        except ImportError:
+            raise RefusedError(
+                501, "This engine cannot constrain its output: llguidance is not installed there."
+            ) from None
+        with self._lock:
+            if self._tokenizer is None:
+                self._tokenizer = LLTokenizer(
+                    self._vocabulary.tokenizer.to_str(),
+                    n_vocab=max(self._vocab, self._vocabulary.size),
+                    eos_token=sorted(self._vocabulary.eos),
+                    slices=LLTokenizer.json_slices(),
+                )
+        try:
+            grammar = LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides=_COMPACT)
+            matcher = LLMatcher(self._tokenizer, grammar, log_level=0)
+        except ValueError as error:
+            raise RefusedError(400, f"The schema cannot be followed: {error}") from None
+        if matcher.is_error():
+            raise RefusedError(400, f"The schema cannot be followed: {matcher.get_error()}")
+        return Grammar(matcher, self._vocab)
+
+
+_COMPACT: Any = {"whitespace_flexible": False}
