@@ -139,7 +139,7 @@ class Engine:
             now = self.stats
         except HyperLlamaError:
             now = Record({"model": self.model, "state": "unknown: no service answers"})
-        rows = [("state", now["state"])]
+        rows = [("state", now["state"] + (", asleep" if now.get("asleep") else ""))]
         for name, label in (("backend", "backend"), ("device", "device"), ("pid", "process")):
             if now.get(name) is not None:
                 rows.append((label, str(now[name])))

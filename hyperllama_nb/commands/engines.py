@@ -83,6 +83,8 @@ def ps(context: "Context", args: Namespace) -> Table | str:  # noqa: ARG001
 
 
 def _state(engine: dict[str, Any]) -> str:
+    if engine.get("asleep"):
+        return f"{engine['state']}, asleep"
     if engine["state"] != "loading":
         return str(engine["state"])
     return f"loading: {engine['phase']}, {human_duration(engine['elapsed'])}"

@@ -5,6 +5,7 @@ import os
 from traitlets import Bool, Float, Integer, List, Unicode, default
 from traitlets.config import Configurable
 
+from hyperllama_nb.engines.sleep import AFTER
 from hyperllama_nb.errors import InvalidOptionError
 from hyperllama_nb.models.sources.hosts import default_hosts
 from hyperllama_nb.service.options import parse_keep_alive
@@ -21,6 +22,11 @@ class HyperLlamaService(Configurable):
     keep_alive = Float(
         help="Seconds that an unused model stays loaded (OLLAMA_KEEP_ALIVE, default 5m; negative: "
         "for ever)."
+    ).tag(config=True)
+    sleep_after = Float(
+        help="Seconds without a request after which an engine that would use the processor while "
+        "it is idle is stopped until the next one (HYPERLLAMA_SLEEP_AFTER, default 2; negative: "
+        "never)."
     ).tag(config=True)
     max_queue = Integer(
         help="Requests that may wait for one model before others get 503 (OLLAMA_MAX_QUEUE, 512)."
@@ -75,6 +81,10 @@ class HyperLlamaService(Configurable):
     @default("keep_alive")
     def _default_keep_alive(self) -> float:
         return _seconds("OLLAMA_KEEP_ALIVE", 300.0)
+
+    @default("sleep_after")
+    def _default_sleep_after(self) -> float:
+        return _seconds("HYPERLLAMA_SLEEP_AFTER", AFTER)
 
     @default("max_queue")
     def _default_max_queue(self) -> int:

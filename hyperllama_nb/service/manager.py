@@ -24,6 +24,7 @@ from hyperllama_nb.service.leases import Lease
 from hyperllama_nb.service.metrics import Metrics
 from hyperllama_nb.service.room import Room
 from hyperllama_nb.service.running import PROGRESS_INTERVAL, Report, RunningEngine
+from hyperllama_nb.service.warming import Warming
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +51,7 @@ class Manager:
         remove = self._endings.remove
         self._room = Room(self.engines, settings.max_loaded_models, self._changes, remove)
         self._deaths = Deaths()
+        self.warming = Warming(store, backends, settings, self.engines, self._changes)
         self._watches: set[asyncio.Task[None]] = set()
         self._reaper: asyncio.Task[None] | None = None
         self._closed = False
@@ -64,6 +66,7 @@ class Manager:
         if self._reaper is not None:
             self._reaper.cancel()
             await asyncio.wait({self._reaper})
+        await self.warming.close()
         ends = [self._endings.remove(engine) for engine in self.engines.values()]
         await asyncio.gather(*ends, return_exceptions=True)
         await asyncio.gather(*self._watches)
@@ -110,7 +113,9 @@ class Manager:
                 try:
                     await engine.wait_loaded(report)
                     loaded = True
-                    yield engine
+                    # From here on, so that it wakes while the prompt is made.
+                    with engine.process.sleep.awake():
+                        yield engine
                 finally:
                     engine.users -= 1
                     engine.idle_since = time.monotonic()
@@ -246,7 +251,8 @@ class Manager:
         )
         self._check_open()
         slots = spec.batch or UNKNOWN_BATCH
-        engine = RunningEngine(manifest, chosen, spec, slots, self.metrics)
+        rest = self.settings.sleep_after
+        engine = RunningEngine(manifest, chosen, spec, slots, self.metrics, rest)
         engine.restarts = self._deaths.count(engine.model)
         self.engines[key] = engine
         engine.loaded = asyncio.create_task(self._load(engine), name=f"load {manifest.name}")
@@ -261,6 +267,7 @@ class Manager:
     async def _load(self, engine: RunningEngine) -> None:
         """Load the engine when it is its turn, and note how it ends."""
         try:
+            await self.warming.let_finish(engine)
             await self._room.load(engine, self.settings.load_timeout)
         except HyperLlamaError as error:
             engine.fail(error)
@@ -276,6 +283,7 @@ class Manager:
             raise failure from error
         finally:
             self._changes.notify()
+        await self.warming.note(engine)
         watch = asyncio.create_task(self._watch(engine), name=f"watch {engine.model}")
         self._watches.add(watch)
         watch.add_done_callback(self._watches.discard)

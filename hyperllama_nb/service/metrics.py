@@ -157,18 +157,22 @@ class _Now(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield the gauges."""
-        running, waiting, memory = Sums[str](), Sums[str](), Sums[str]()
+        running, waiting, memory, asleep = Sums[str](), Sums[str](), Sums[str](), Sums[str]()
         states: Sums[tuple[str, str, str]] = Sums()
         for engine in self._engines():
             label = self._metrics.model(engine.model)
             running[label] += engine.admission.running
             waiting[label] += engine.waiting
             memory[label] += engine.process.memory()
+            asleep[label] += int(engine.asleep)
             for state in STATES:
                 states[label, engine.backend.name, state] += int(engine.state == state)
         yield _gauge("requests_running", "Requests that have a slot of an engine.", running)
         yield _gauge("queue_depth", "Requests that wait for a load or for a slot.", waiting)
         yield _gauge("engine_memory_bytes", "Memory of an engine's processes.", memory)
+        yield _gauge(
+            "engine_asleep", "1 for an engine that is stopped until its next request.", asleep
+        )
         family = GaugeMetricFamily(
             "hyperllama_engine_state",
             "1 for the state that an engine is in.",

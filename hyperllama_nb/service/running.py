@@ -15,6 +15,7 @@ from hyperllama_nb.engines.embeddings import Vector, embed
 from hyperllama_nb.engines.events import Event
 from hyperllama_nb.engines.openai import Wire
 from hyperllama_nb.engines.process import EngineProcess
+from hyperllama_nb.engines.sleep import AFTER
 from hyperllama_nb.errors import EngineDiedError, EngineError, EngineStartError, HyperLlamaError
 from hyperllama_nb.models.manifest import Manifest
 from hyperllama_nb.runtime import engine_log
@@ -53,6 +54,7 @@ class RunningEngine:
         spec: LaunchSpec,
         slots: int,
         metrics: Metrics | None = None,
+        sleep_after: float = AFTER,
     ) -> None:
         self.metrics = metrics or Metrics()
         self.manifest = manifest
@@ -78,6 +80,7 @@ class RunningEngine:
         self.output_tokens = 0
         self.restarts = 0
         self.died_at: float | None = None
+        self._sleep_after = sleep_after
         self._launched = False
         self._changed = asyncio.Event()
 
@@ -95,6 +98,11 @@ class RunningEngine:
     def idle(self) -> bool:
         """Tell whether nothing needs it at this moment."""
         return self.users == 0 and self.state == "ready"
+
+    @property
+    def asleep(self) -> bool:
+        """Tell whether its processes are stopped until the next request."""
+        return self.state == "ready" and self.process.sleep.asleep
 
     @property
     def waiting(self) -> int:
@@ -138,6 +146,8 @@ class RunningEngine:
             await self.process.stop()
             raise error from None
         self.idle_since = time.monotonic()
+        if "sleeps" in self.backend.capabilities(self.spec) and self._sleep_after < math.inf:
+            self.process.sleep.allow(self._sleep_after)
         self._set("ready", "ready", f"ready after {self.elapsed:.1f} s")
         log.info("%s is ready after %.1f s", self.model, self.elapsed)
         self._observe_load("ready")
@@ -297,8 +307,9 @@ class RunningEngine:
             "model": self.model,
             "digest": self.manifest.digest,
             "state": self.state,
+            "asleep": self.asleep,
             "phase": self.phase,
-            "message": self.message,
+            "message": "asleep until the next request" if self.asleep else self.message,
             "elapsed": round(self.elapsed, 3),
             "backend": self.backend.name,
             "device": self.spec.placement.device,

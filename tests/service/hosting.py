@@ -36,7 +36,7 @@ FORK = multiprocessing.get_context("forkserver")
 FORK.set_forkserver_preload(["tests.service.hosting"])
 
 
-def serve(env, scripts, slots, log):
+def serve(env, scripts, slots, log, able):
     """Run a service in this process, which is its own."""
     os.setsid()
     os.environ.clear()
@@ -46,7 +46,7 @@ def serve(env, scripts, slots, log):
     os.dup2(output, 2)
     service.FIRST_CALL = 1.0
     hasten()
-    sys.exit(main({"fake": FakeBackend(scripts, slots=slots)}))
+    sys.exit(main({"fake": FakeBackend(scripts, slots=slots, able=able)}))
 
 
 def hasten():
@@ -112,7 +112,7 @@ class Running:
 
 
 @contextmanager
-def hosting(kind, scripts=PLAIN, *, slots=4, env=None):
+def hosting(kind, scripts=PLAIN, *, slots=4, env=None, able=frozenset(), compiling=None):
     """Run a service with the tiny model for the duration of the block."""
     with ExitStack() as stack:
         place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hs", dir="/tmp")))
@@ -130,13 +130,14 @@ def hosting(kind, scripts=PLAIN, *, slots=4, env=None):
         child = None
         if kind == "process":
             log = str(runtime / "service.log")
-            child = FORK.Process(target=serve, args=(dict(os.environ), scripts, slots, log))
+            child = FORK.Process(target=serve, args=(dict(os.environ), scripts, slots, log, able))
             child.start()
             stack.callback(end, child)
             until(socket.exists)
         else:
             hasten()
-            host = start_in_thread(backends={"fake": FakeBackend(scripts, slots=slots)})
+            backend = FakeBackend(scripts, slots=slots, able=able, compiling=compiling)
+            host = start_in_thread(backends={"fake": backend})
             stack.callback(host.stop)
         transport = httpx.HTTPTransport(uds=str(socket))
         client = stack.enter_context(

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from hyperllama_nb.engines.base import Launch, LaunchSpec, Placement, context_rung
+from hyperllama_nb.engines.sleep import Sleep
 from hyperllama_nb.errors import (
     BusyError,
     EngineDiedError,
@@ -99,6 +100,7 @@ class Process:
         self.ready = world.loop.create_future()
         self.exited = asyncio.Event()
         self.failed = False
+        self.sleep = Sleep(lambda word: False)
 
     async def start(self, launch, backend, on_phase):
         self.world.alive.append(self)
@@ -148,6 +150,12 @@ class Backend:
     def command(self, spec):
         return Launch(())
 
+    def warm(self, spec):
+        return None
+
+    def capabilities(self, spec):
+        return frozenset()
+
     def explain(self, log_tail, returncode):
         return "it ended."
 
@@ -179,6 +187,7 @@ class World:
             keep_alive=300.0,
             load_timeout=0.0,
             max_queue=self.max_queue,
+            sleep_after=2.0,
             max_loaded_models=self.max_loaded,
         )
         self.manager = self.run(self.make(settings))

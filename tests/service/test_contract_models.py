@@ -152,6 +152,7 @@ def test_ps_has_what_clients_read():
         shown = service.client.post("/api/show", json={"model": "tiny"}).json()
     assert [model["name"] for model in models] == ["other:latest", "tiny:latest"]
     for model in models:
+        assert model.pop("hyperllama")["state"] == "ready"  # ours, beside what is Ollama's
         assert model.keys() == {
             *("name", "model", "size", "digest", "details", "expires_at", "size_vram"),
             "context_length",

@@ -111,6 +111,7 @@ async def ps(request: web.Request) -> web.Response:
                     "expires_at": local_time(expires),
                     "size_vram": memory if engine.spec.placement.device == "gpu" else 0,
                     "context_length": engine.spec.context,
+                    "hyperllama": {"state": engine.state, "asleep": engine.asleep},
                 },
             )
         )
@@ -131,6 +132,7 @@ async def pull(request: web.Request) -> web.StreamResponse:
         given or None,
         local=caller(request).may("admin"),
         insecure=body.get("insecure", bool, False),
+        compile=body.get("compile", bool, True),
     )
     return await answer(request, lines, stream=body.get("stream", bool, True))
 
