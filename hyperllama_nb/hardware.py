@@ -55,7 +55,7 @@ def detect(root: Path = Path("/")) -> Hardware:
     return Hardware(
         cores=_cores(root),
         physical_cores=_quietly(_physical_cores, 0) or _cores(root),
-        cpu_name=_cpu_name(root),
+        cpu_name=cpu_name(root),
         memory_total=total,
         memory_available=available,
         devices=devices(),
@@ -139,7 +139,8 @@ def _memory(root: Path) -> tuple[int, int]:
     return min(total, group[0]), min(available, group[1])
 
 
-def _cpu_name(root: Path) -> str:
+def cpu_name(root: Path = Path("/")) -> str:
+    """Return the processor's model as it calls itself, or its architecture; never raises."""
     try:
         for line in (root / "proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             key, _, value = line.partition(":")

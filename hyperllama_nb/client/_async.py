@@ -12,7 +12,14 @@ from hyperllama_nb.client._call import Link, transport_error, vanished
 from hyperllama_nb.client._records import Record
 from hyperllama_nb.client._response import Growing, Kind, Response
 from hyperllama_nb.client._stream import FINAL, is_progress
-from hyperllama_nb.client._types import ChatOptions, CreateOptions, Format, GenerateOptions, Message
+from hyperllama_nb.client._types import (
+    ChatOptions,
+    CreateOptions,
+    Format,
+    GenerateOptions,
+    Message,
+    PullOptions,
+)
 from hyperllama_nb.errors import ServiceError
 
 
@@ -201,24 +208,23 @@ class AsyncClient:
 
     @overload
     async def pull(
-        self,
-        model: str,
-        *,
-        insecure: bool = ...,
-        stream: Literal[False] = ...,
-        name: str | None = ...,
+        self, model: str, *, stream: Literal[False] = ..., **kwargs: Unpack[PullOptions]
     ) -> Record: ...
     @overload
     async def pull(
-        self, model: str, *, insecure: bool = ..., stream: Literal[True], name: str | None = ...
+        self, model: str, *, stream: Literal[True], **kwargs: Unpack[PullOptions]
     ) -> AsyncStream: ...
     async def pull(
-        self, model: str, *, insecure: bool = False, stream: bool = False, name: str | None = None
+        self,
+        model: str,
+        *,
+        insecure: bool = False,
+        stream: bool = False,
+        name: str | None = None,
+        compile: bool = True,  # noqa: A002  the field's name on the wire
     ) -> Record | AsyncStream:
         """Fetch a model into the store; see `Client.pull`."""
-        body = {"model": model, "insecure": insecure, "stream": True}
-        if name is not None:
-            body["name"] = name
+        body = _base.pull_body(model, insecure=insecure, name=name, compile=compile)
         lines = await self._begun("pull", "/api/pull", body)
         return lines if stream else await _last(lines)
 

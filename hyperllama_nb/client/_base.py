@@ -199,6 +199,22 @@ def create_body(
     return body
 
 
+def pull_body(
+    model: str,
+    *,
+    insecure: bool,
+    name: str | None,
+    compile: bool,  # noqa: A002  the field's name on the wire
+) -> dict[str, Any]:
+    """Return the body of /api/pull: what is as usual stays out."""
+    body: dict[str, Any] = {"model": model, "insecure": insecure, "stream": True}
+    if name is not None:
+        body["name"] = name
+    if not compile:
+        body["compile"] = False
+    return body
+
+
 def plain_value(value: Any) -> Any:
     """Return mappings, ranges of tokens and pydantic models as what JSON can say."""
     dump = getattr(value, "model_dump", None)

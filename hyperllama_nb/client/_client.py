@@ -10,7 +10,14 @@ from hyperllama_nb.client._call import Call, Link
 from hyperllama_nb.client._records import Record
 from hyperllama_nb.client._response import Growing, Kind, Response
 from hyperllama_nb.client._stream import FINAL, Lines, Stream, is_progress
-from hyperllama_nb.client._types import ChatOptions, CreateOptions, Format, GenerateOptions, Message
+from hyperllama_nb.client._types import (
+    ChatOptions,
+    CreateOptions,
+    Format,
+    GenerateOptions,
+    Message,
+    PullOptions,
+)
 from hyperllama_nb.errors import ServiceError
 
 Progress = Callable[[Record], None]
@@ -157,27 +164,27 @@ class Client:
 
     @overload
     def pull(
-        self,
-        model: str,
-        *,
-        insecure: bool = ...,
-        stream: Literal[False] = ...,
-        name: str | None = ...,
+        self, model: str, *, stream: Literal[False] = ..., **kwargs: Unpack[PullOptions]
     ) -> Record: ...
     @overload
     def pull(
-        self, model: str, *, insecure: bool = ..., stream: Literal[True], name: str | None = ...
+        self, model: str, *, stream: Literal[True], **kwargs: Unpack[PullOptions]
     ) -> Lines[Record]: ...
     def pull(
-        self, model: str, *, insecure: bool = False, stream: bool = False, name: str | None = None
+        self,
+        model: str,
+        *,
+        insecure: bool = False,
+        stream: bool = False,
+        name: str | None = None,
+        compile: bool = True,  # noqa: A002  the field's name on the wire
     ) -> Record | Lines[Record]:
         """Fetch a model into the store; `name` is what to call an `hf:` or `file:` source.
 
+        With `compile` it is compiled there and then, so that its first start need not.
         Returns the last progress line, or with `stream` an iterator over all of them.
         """
-        body = {"model": model, "insecure": insecure, "stream": True}
-        if name is not None:
-            body["name"] = name
+        body = _base.pull_body(model, insecure=insecure, name=name, compile=compile)
         call = self._call("POST", "/api/pull", body)
         return Lines(call, "pull", self._link.address) if stream else self._last(call, "pull")
 

@@ -1,4 +1,4 @@
-"""The keyword arguments of `generate`, `chat` and `create`, for the overloads of `stream`."""
+"""The keyword arguments of the calls, for the overloads of `stream`."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypedDict
@@ -36,6 +36,14 @@ class GenerateOptions(TypedDict, total=False):
     width: int | None
     height: int | None
     steps: int | None
+
+
+class PullOptions(TypedDict, total=False):
+    """What `pull` takes beside the model."""
+
+    insecure: bool
+    name: str | None
+    compile: bool
 
 
 class CreateOptions(TypedDict, total=False):

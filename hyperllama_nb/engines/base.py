@@ -6,6 +6,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
+from hyperllama_nb.engines.memory import Need
 from hyperllama_nb.errors import EngineMissingError
 
 if TYPE_CHECKING:
@@ -63,6 +64,20 @@ class Launch:
 
 
 @dataclass(frozen=True)
+class Warmup:
+    """The compilation of a model ahead of its first start.
+
+    `launch` compiles and ends. `key` names what comes out of it, with letters that suit a file's
+    name: an engine whose launch has the same key finds its code compiled. `place` is the directory
+    that keeps the code.
+    """
+
+    launch: Launch
+    key: str
+    place: Path
+
+
+@dataclass(frozen=True)
 class Phase:
     """A stage of an engine's start: its name, and a sentence for people."""
 
@@ -104,16 +119,25 @@ class Backend(Protocol):
         """Raise CannotRunError or NotEnoughMemoryError, in words, if the model cannot run there."""
         ...
 
-    def memory(self, spec: LaunchSpec) -> int:
-        """Return the bytes that the engine will need on its device."""
+    def memory(self, spec: LaunchSpec) -> Need:
+        """Return what the engine will take of its device's memory."""
         ...
 
     def command(self, spec: LaunchSpec) -> Launch:
         """Return how to start the engine; raises EngineMissingError."""
         ...
 
+    def warm(self, spec: LaunchSpec) -> Warmup | None:
+        """Return how to compile the model before its first start; None if nothing is compiled."""
+        ...
+
     def capabilities(self, spec: LaunchSpec) -> frozenset[str]:
-        """Return what the engine can do (`penalties`, `token_ids`, `logprobs`, `constrain`, …)."""
+        """Return what the engine can do (`penalties`, `token_ids`, `logprobs`, `constrain`, …).
+
+        `sleeps` says that it uses the processor while it is idle, and bears being stopped (SIGSTOP)
+        then. Never for an engine on a GPU: the device's driver, and the processes that share the
+        device, wait for threads of each of its users, and time out on those that stand still.
+        """
         ...
 
     def most_logprobs(self, spec: LaunchSpec) -> int:

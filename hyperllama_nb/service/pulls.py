@@ -14,6 +14,8 @@ from hyperllama_nb.models.sources.hosts import Policy
 from hyperllama_nb.models.store import Store
 
 Line = dict[str, Any]
+Warm = Callable[[Manifest], AsyncGenerator[Line, None]]
+"""Compiles a model ahead of its first start, telling how far it is; never fails."""
 Job = Callable[..., Manifest]
 """Work of the store that takes `progress` and `cancelled`, as `Store.pull` does."""
 
@@ -26,38 +28,64 @@ class Pulls:
         store: Store,
         policy: Policy | None = None,
         fetched: Callable[[int], None] = lambda _: None,
+        warm: Warm | None = None,
     ) -> None:
-        """Tell `fetched` how many more bytes have come, each time."""
+        """Tell `fetched` how many more bytes have come, each time; `warm` what has been pulled."""
         self._store = store
+        self._warm = warm
         self._fetched = fetched
         self._policy = policy or Policy()
         self._running: dict[Hashable, _Pull] = {}
 
     async def pull(
-        self, text: str, name: str | None = None, *, local: bool = False, insecure: bool = False
+        self,
+        text: str,
+        name: str | None = None,
+        *,
+        local: bool = False,
+        insecure: bool = False,
+        quantize: str | None = None,
+        compile: bool = True,  # noqa: A002  the field's name on the wire
     ) -> AsyncGenerator[Line, None]:
         """Yield the store's progress as Ollama's lines, the last one `{"status": "success"}`.
 
         `local` allows what lies on this machine (files, Ollama's directory, packages of the
-        caller's choice), `insecure` plain HTTP to this machine.
+        caller's choice), `insecure` plain HTTP to this machine; `quantize` re-encodes the weights.
+        With `compile` the model is compiled once it is in the store, where it then stays.
         The download is cancelled when the last reader leaves; what was fetched is kept for the next
         try. Raises what the store raises.
         """
         policy = replace(self._policy, local=local, insecure=insecure)
-        job = partial(self._store.pull, text, name=name, policy=policy)
-        async with aclosing(self.run((text.strip(), name, local, insecure), job)) as lines:
+        job = partial(self._store.pull, text, name=name, policy=policy, quantize=quantize)
+        key = (text.strip(), name, local, insecure, quantize)
+        pull = self._join(key, job)
+        last: Line | None = None
+        async with aclosing(pull.read()) as lines:
             async for line in lines:
-                yield line
+                if line["status"] == "success":
+                    last = line
+                else:
+                    yield line
+        if compile and self._warm is not None:
+            async with aclosing(self._warm(pull.task.result())) as lines:
+                async for line in lines:
+                    yield line
+        if last is not None:
+            yield last
 
     async def run(self, key: Hashable, job: Job) -> AsyncGenerator[Line, None]:
         """Yield the progress of a job in a thread, which all who give the same key share."""
+        async with aclosing(self._join(key, job).read()) as lines:
+            async for line in lines:
+                yield line
+
+    def _join(self, key: Hashable, job: Job) -> "_Pull":
+        """Return the running job of that key, or begin it."""
         pull = self._running.get(key)
         if pull is None or pull.cancelled.is_set():
             pull = self._running[key] = _Pull(job, self._fetched)
             pull.task.add_done_callback(lambda _: self._forget(key, pull))
-        async with aclosing(pull.read()) as lines:
-            async for line in lines:
-                yield line
+        return pull
 
     def _forget(self, key: Hashable, pull: "_Pull") -> None:
         if self._running.get(key) is pull:

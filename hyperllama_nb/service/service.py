@@ -60,7 +60,8 @@ class Service:
         hosts = frozenset(host.lower() for host in self.settings.pull_hosts)
         runs = partial(runs_as_it_is, self.backends, self.settings)
         policy = Policy(hosts=hosts, runs=runs)
-        self.pulls = Pulls(self.store, policy, self.metrics.pulled.inc)
+        warm = self.manager.warming.warm
+        self.pulls = Pulls(self.store, policy, self.metrics.pulled.inc, warm)
         self.stopping = asyncio.Event()
         self.runner: web.AppRunner | None = None
         self._listeners: list[str] = []

@@ -12,13 +12,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hyperllama_nb.engines.base import BackendInfo, Launch, LaunchSpec, Phase, Placement
+from hyperllama_nb.engines.base import BackendInfo, Launch, LaunchSpec, Phase, Placement, Warmup
+from hyperllama_nb.engines.memory import Need
 from hyperllama_nb.errors import HyperLlamaError
 from hyperllama_nb.testing.script import Script
 
 if TYPE_CHECKING:
     from hyperllama_nb.hardware import Hardware
     from hyperllama_nb.models.manifest import Manifest
+
+PROCESS = 32 << 20
+"""Bytes that a FakeEngine's process takes, about."""
 
 _PHASES = (
     ("Starting server", "start", "starting the server"),
@@ -36,7 +40,8 @@ class FakeBackend:
     The n-th launch gets the n-th script, later ones the last. The first request of each launch,
     which is the service's proof of readiness, is answered whatever the script says, unless
     `ready` is false. `refusal` is raised by `check`, as if the model could not run here. `able`
-    are capabilities to state beside the usual ones.
+    are capabilities to state beside the usual ones. `compiling` is a Python program that stands for
+    the compilation of a model before its first start; None: there is nothing to compile.
 
     >>> backend = FakeBackend([Script(die_after=2), Script()])
     >>> service = Service(backends={"fake": backend})  # doctest: +SKIP
@@ -47,6 +52,7 @@ class FakeBackend:
     slots: int = 4
     refusal: HyperLlamaError | None = None
     able: frozenset[str] = frozenset()
+    compiling: str | None = None
     launches: list[LaunchSpec] = field(default_factory=list)
     programs: list[str] = field(default_factory=list)
 
@@ -74,9 +80,10 @@ class FakeBackend:
         if self.refusal is not None:
             raise self.refusal
 
-    def memory(self, spec: LaunchSpec) -> int:
-        """Return the bytes of weights and key-value cache."""
-        return spec.manifest.weights_size + spec.manifest.kv_bytes(spec.context, spec.batch or 1)
+    def memory(self, spec: LaunchSpec) -> Need:
+        """Return the bytes of weights, key-value cache, and a Python process."""
+        cache = spec.manifest.kv_bytes(spec.context, spec.batch or 1)
+        return Need(spec.manifest.weights_size, cache, PROCESS)
 
     def command(self, spec: LaunchSpec) -> Launch:
         """Return the command line of the next script's engine."""
@@ -92,6 +99,16 @@ class FakeBackend:
             (sys.executable, "-P", "-m", "hyperllama_nb.testing", *options),
             {**kept, "TMPDIR": str(spec.workdir)},
         )
+
+    def warm(self, spec: LaunchSpec) -> Warmup | None:
+        """Return how to run `compiling`, whose working directory is the engine's; None without."""
+        if self.compiling is None:
+            return None
+        place = spec.cache / "fake"
+        place.mkdir(parents=True, exist_ok=True)
+        argv = (sys.executable, "-P", "-c", self.compiling, str(place))
+        key = f"{spec.manifest.digest[-16:]}-{spec.context}"
+        return Warmup(Launch(argv, {"PATH": os.environ["PATH"]}), key, place)
 
     def capabilities(self, spec: LaunchSpec) -> frozenset[str]:
         """Return what the engine's protocol carries."""

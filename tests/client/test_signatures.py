@@ -28,7 +28,7 @@ OLLAMA = {
     "copy": "self source destination",
     "delete": "self model",
 }
-OURS = {"pull": " name=None"}
+OURS = {"pull": " name=None compile=True"}
 
 
 def shape(function):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from hyperllama_nb import _processor
 from hyperllama_nb.engines.base import LaunchSpec, Placement, context_rung
 from hyperllama_nb.engines.max import MaxBackend, find
 from hyperllama_nb.engines.max.find import Found
@@ -102,16 +103,30 @@ def test_the_whole_command_and_environment_on_a_cpu(backend, monkeypatch):
     assert launch.argv[0] == "/v/bin/python"
     assert launch.argv[1].endswith("launcher.py")
     assert " ".join(launch.argv[2:]) == (
-        "/w/s serve --model /m --served-model-name tiny:1b --host 127.0.0.1 --port 0 --devices cpu "
-        "--quantization-encoding float32 --max-length 4096 --allow-cold-interpreter-cache "
-        "--max-queue-size 64 --enable-penalties --max-batch-size 2 --max-batch-input-tokens 256"
+        "/w/s serve --served-model-name tiny:1b --host 127.0.0.1 --port 0 "
+        "--allow-cold-interpreter-cache --model /m --devices cpu --quantization-encoding float32 "
+        "--max-length 4096 --enable-penalties --max-queue-size 64 --max-batch-size 2 "
+        "--max-batch-input-tokens 256"
     )
     env = launch.env
-    assert env["MODULAR_CACHE_DIR"] == "/c/max-26.7.0"
+    assert env["MODULAR_CACHE_DIR"] == f"/c/max-26.7.0-{_processor.tag()}"
     assert env["TMPDIR"] == "/w"
     assert env["HF_HUB_OFFLINE"] == env["MAX_SERVE_DUMMY_MODEL"] == "1"
     assert env["MODULAR_TELEMETRY_ENABLED"] == "0"
     assert not {"PYTHONPATH", "HF_TOKEN", "MAX_SERVE_PORT"} & set(env)
+
+
+def test_what_is_compiled_ahead_is_what_the_launch_needs(backend):
+    warmup = backend.warm(spec(batch=2))
+    assert " ".join(warmup.launch.argv[3:]) == (
+        "warm-cache --model /m --devices cpu --quantization-encoding float32 --max-length 4096 "
+        "--enable-penalties --max-batch-size 1"
+    )
+    assert warmup.launch.env == backend.command(spec()).env
+    assert str(warmup.place) == warmup.launch.env["MODULAR_CACHE_DIR"]
+    assert backend.warm(spec(batch=8, workdir=Path("/v"))).key == warmup.key
+    for other in (spec(context=8192), spec(manifest=EMBEDDER), spec(placement=GPU)):
+        assert backend.warm(other).key != warmup.key
 
 
 EMBEDDER = replace(MANIFEST, architecture="BertModel", quantization="F32", context_length=512)
@@ -124,7 +139,7 @@ def test_embeddings_are_a_task_of_their_own(backend):
     assert "--max-length 512" in argv
     assert "penalties" not in argv
     assert "queue" not in argv  # it would count texts, not requests
-    assert backend.capabilities(embed) == {"embeddings", "token_ids", "metrics"}
+    assert backend.capabilities(embed) == {"embeddings", "sleeps", "token_ids", "metrics"}
 
 
 def test_weights_that_max_does_not_convert_run_as_they_are(backend):
@@ -169,7 +184,7 @@ def test_a_private_directory_with_too_long_a_path_is_refused(backend):
 def test_a_gguf_is_named_where_no_safetensors_are(backend, tmp_path):
     (tmp_path / "a-q4_k_m.gguf").touch()
     argv = backend.command(spec(directory=tmp_path)).argv
-    assert argv[-2:] == ("--weight-path", str(tmp_path / "a-q4_k_m.gguf"))
+    assert argv[argv.index("--weight-path") + 1] == str(tmp_path / "a-q4_k_m.gguf")
     (tmp_path / "model.safetensors").touch()
     assert "--weight-path" not in backend.command(spec(directory=tmp_path)).argv
 
@@ -178,7 +193,7 @@ def test_bfloat16_runs_as_float32_on_a_cpu_and_counts_twice(backend):
     cast = spec(manifest=replace(MANIFEST, encoding="bfloat16"))
     argv = backend.command(cast).argv
     assert argv[argv.index("--quantization-encoding") + 1] == "float32"
-    assert backend.memory(cast) - backend.memory(spec()) == 2 * GB
+    assert backend.memory(cast).weights == 2 * backend.memory(spec()).weights
 
 
 GPU = Placement("gpu", "cuda", (0,))
@@ -206,7 +221,9 @@ def test_too_little_memory_names_all_numbers_and_what_to_change(backend):
     with pytest.raises(NotEnoughMemoryError) as raised:
         backend.check(spec(batch=4), machine(memory=2 * GB))
     message = str(raised.value)
-    for part in ("3.8 GiB", "1.9 GiB weights", "0.9 GiB cache", "1.0 GiB for MAX", "1.9 GiB"):
+    needed = backend.memory(spec(batch=4)).words()
+    assert "0.9 cache" in needed
+    for part in (needed, "4 times 4096 tokens", "1.9 GiB of this machine's memory"):
         assert part in message
     for step in ("Unload", "num_ctx", "OLLAMA_NUM_PARALLEL"):
         assert step in message

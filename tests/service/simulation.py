@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from hyperllama_nb.engines.base import Launch, LaunchSpec, Placement, context_rung
+from hyperllama_nb.engines.memory import Need
 from hyperllama_nb.engines.sleep import Sleep
 from hyperllama_nb.errors import (
     BusyError,
@@ -152,6 +153,9 @@ class Backend:
 
     def warm(self, spec):
         return None
+
+    def memory(self, spec):
+        return Need(SIZES[spec.manifest.name.model], 0, 0)
 
     def capabilities(self, spec):
         return frozenset()

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hyperllama_nb.engines import causes
-from hyperllama_nb.engines.base import BackendInfo, Launch, LaunchSpec, Phase, Placement
+from hyperllama_nb.engines.base import BackendInfo, Launch, LaunchSpec, Phase, Placement, Warmup
 from hyperllama_nb.engines.llamacpp import find, launcher
-from hyperllama_nb.errors import CannotRunError, EngineMissingError, NotEnoughMemoryError
+from hyperllama_nb.engines.memory import Need
+from hyperllama_nb.errors import CannotRunError, EngineMissingError
 from hyperllama_nb.hardware import detect
 
 if TYPE_CHECKING:
@@ -28,8 +29,6 @@ MOST_LOGPROBS = 100
 
 RANDOM_SEED = 2**32 - 1
 """What llama.cpp takes for "draw one"; seeds have 32 bits there."""
-
-GIB = 1 << 30
 
 _NAMES = {"repetition_penalty": "repeat_penalty", "schema": "json_schema"}
 
@@ -105,20 +104,19 @@ class LlamaCppBackend:
                 f"{name} was made for {spec.manifest.context_length} tokens, and {spec.context} "
                 "were asked for. Lower num_ctx (OLLAMA_CONTEXT_LENGTH)."
             )
-        needed = self.memory(spec)
-        if spec.placement.device == "cpu" and needed > hardware.memory_available:
-            raise NotEnoughMemoryError(
-                f"{name} needs {needed / GIB:.1f} GiB ({spec.batch or BATCH} times {spec.context} "
-                f"tokens of cache included), and {hardware.memory_available / GIB:.1f} GiB of this "
-                "machine's memory is free. Unload another model (`hyperllama ps`), lower num_ctx "
-                "or OLLAMA_NUM_PARALLEL, or take a smaller model."
-            )
+        if spec.placement.device == "cpu":
+            where = "of this machine's memory"
+            self.memory(spec).check(spec, hardware.memory_available, where)
 
-    def memory(self, spec: LaunchSpec) -> int:
-        """Return the bytes for weights, a cache in float16, and llama.cpp itself."""
+    def memory(self, spec: LaunchSpec) -> Need:
+        """Return the bytes for weights, a cache in float16, and llama.cpp itself.
+
+        The file is mapped, and what is packed anew of it is as large as it was; the cache is
+        cleared, and so taken, at the start (measured: `benchmarks/memory.py`).
+        """
         weights = spec.source.stat().st_size if spec.source is not None else 0
         cache = spec.manifest.kv_bytes(spec.context, spec.batch or BATCH) // 2
-        return weights + cache + OVERHEAD
+        return Need(weights, 0 if spec.task == "embed" else cache, OVERHEAD)
 
     def capabilities(self, spec: LaunchSpec) -> frozenset[str]:
         """Return what llama.cpp does: among others it constrains output to a JSON schema."""
@@ -181,6 +179,10 @@ class LlamaCppBackend:
         described = {**named, "attributes": attributes}
         argv = [str(found.path), "-P", launcher.__file__, json.dumps(described)]
         return Launch(tuple(argv), env)
+
+    def warm(self, spec: LaunchSpec) -> Warmup | None:
+        """Return None: llama.cpp is compiled when it is installed."""
+        del spec
 
     def phase(self, line: str) -> Phase | None:
         """Return the stage that a line of the log announces."""

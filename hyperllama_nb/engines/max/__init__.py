@@ -1,12 +1,15 @@
 """The backend for Modular MAX: how `max serve` is launched, and how it talks."""
 
+import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hyperllama_nb.engines.base import BackendInfo, Launch, LaunchSpec, Phase, Placement
-from hyperllama_nb.engines.max import devices, failures, find, launcher, phases
+from hyperllama_nb import _processor
+from hyperllama_nb.engines.base import BackendInfo, Launch, LaunchSpec, Phase, Placement, Warmup
+from hyperllama_nb.engines.max import devices, failures, find, launcher, memory, phases
+from hyperllama_nb.engines.memory import Need
 from hyperllama_nb.errors import EngineStartError
 
 if TYPE_CHECKING:
@@ -85,18 +88,22 @@ class MaxBackend:
 
     def check(self, spec: LaunchSpec, hardware: "Hardware") -> None:
         """Raise CannotRunError or NotEnoughMemoryError, in words, if the model cannot run there."""
-        devices.check(spec, hardware)
+        devices.check(spec)
+        memory.check(self.memory(spec), spec, hardware)
 
-    def memory(self, spec: LaunchSpec) -> int:
-        """Return the bytes for weights, KV cache and MAX itself."""
-        return devices.needed(spec)
+    def memory(self, spec: LaunchSpec) -> Need:
+        """Return what the weights, the cache of keys and values, and MAX itself take."""
+        return memory.need(spec)
 
     def capabilities(self, spec: LaunchSpec) -> frozenset[str]:
         """Return what MAX does with this launch; it can constrain output to a grammar on GPUs."""
+        on_cpu = spec.placement.device == "cpu"
+        # The workers of `max serve` poll: an idle one takes a fifth of a core.
+        always = {"token_ids", "metrics"} | ({"sleeps"} if on_cpu else set())
         if spec.task == "embed":
-            return frozenset({"embeddings", "token_ids", "metrics"})
-        always = {"penalties", "token_ids", "seed", "stop", "metrics"}
-        return frozenset(always | ({"logprobs"} if spec.placement.device == "cpu" else set()))
+            return frozenset(always | {"embeddings"})
+        always |= {"penalties", "seed", "stop"}
+        return frozenset(always | ({"logprobs"} if on_cpu else set()))
 
     def most_logprobs(self, spec: LaunchSpec) -> int:
         """Return 7, the limit of MAX."""
@@ -123,23 +130,41 @@ class MaxBackend:
                 f"{LONGEST_WORKDIR} bytes, which leaves no room for the sockets of MAX. "
                 "Set HYPERLLAMA_RUNTIME_DIR to a shorter path."
             )
-        chosen = spec.placement
         argv = [
             *(str(found.python), launcher.__file__, str(spec.socket), "serve"),
-            *("--model", str(spec.directory), "--served-model-name", spec.manifest.name.display),
+            *("--served-model-name", spec.manifest.name.display),
             # Where the launcher fails to move the server to the socket, this is where it listens;
             # port 0 is any free one.
             *("--host", "127.0.0.1", "--port", "0"),
-            *("--devices", _devices(chosen)),
-            *("--quantization-encoding", devices.encoding(spec.manifest, chosen)),
-            *("--max-length", str(spec.context)),
             "--allow-cold-interpreter-cache",
+            *_files(spec),
+            *_graph(spec),
             *_for_task(spec, spec.batch or self.batch(spec)),
         ]
-        weights = _gguf(spec.directory)
-        if weights is not None:
-            argv += ["--weight-path", str(weights)]
         return Launch(tuple(argv), self._environment(spec, found.version))
+
+    def warm(self, spec: LaunchSpec) -> Warmup | None:
+        """Return how to fill MAX's compile cache; None for an engine that embeds.
+
+        MAX's command for it takes a model that can do both for one that generates.
+        """
+        if spec.task == "embed":
+            return None
+        found = self.find()
+        graph = _graph(spec)
+        argv = [
+            *(str(found.python), launcher.__file__, str(spec.socket), "warm-cache"),
+            *_files(spec),
+            *graph,
+            # The batch changes the cache of keys and values that it makes, and nothing it compiles.
+            *("--max-batch-size", "1"),
+        ]
+        digest = hashlib.sha256(" ".join(graph).encode()).hexdigest()
+        return Warmup(
+            Launch(tuple(argv), self._environment(spec, found.version)),
+            f"{spec.manifest.digest[-16:]}-{spec.context}-{digest[:8]}",
+            _cache(spec, found.version),
+        )
 
     def _environment(self, spec: LaunchSpec, version: str) -> dict[str, str]:
         passed = {
@@ -150,8 +175,7 @@ class MaxBackend:
         return {
             **passed,
             **_FIXED,
-            # MAX prunes the caches of other versions, so that each version needs a directory.
-            "MODULAR_CACHE_DIR": str(spec.cache / f"max-{version}"),
+            "MODULAR_CACHE_DIR": str(_cache(spec, version)),
             "TMPDIR": str(spec.workdir),
         }
 
@@ -164,6 +188,32 @@ class MaxBackend:
         return failures.explain(log_tail, returncode)
 
 
+def _cache(spec: LaunchSpec, version: str) -> Path:
+    """Return the directory of what is compiled.
+
+    MAX prunes the caches of other versions, and a home directory may be shared by machines whose
+    processors differ.
+    """
+    return spec.cache / f"max-{version}-{_processor.tag()}"
+
+
+def _files(spec: LaunchSpec) -> list[str]:
+    """Return the options that name the model's files."""
+    weights = _gguf(spec.directory)
+    named = ["--weight-path", str(weights)] if weights is not None else []
+    return ["--model", str(spec.directory), *named]
+
+
+def _graph(spec: LaunchSpec) -> list[str]:
+    """Return the options on which the compiled code depends."""
+    options = [
+        *("--devices", _devices(spec.placement)),
+        *("--quantization-encoding", devices.encoding(spec.manifest, spec.placement)),
+        *("--max-length", str(spec.context)),
+    ]
+    return options if spec.task == "embed" else [*options, "--enable-penalties"]
+
+
 def _for_task(spec: LaunchSpec, batch: int | None) -> list[str]:
     """Return the options that depend on what the engine is for; `batch` is in requests."""
     on_cpu = spec.placement.device == "cpu"
@@ -171,7 +221,7 @@ def _for_task(spec: LaunchSpec, batch: int | None) -> list[str]:
         # A request has several texts, and MAX queues each for itself. Its queue is ours to bound.
         texts = CPU_TEXTS if on_cpu else GPU_TEXTS
         return ["--task", "embeddings_generation", "--max-batch-size", str(texts)]
-    options = ["--max-queue-size", str(spec.max_queue), "--enable-penalties"]
+    options = ["--max-queue-size", str(spec.max_queue)]
     if batch is not None:
         options += ["--max-batch-size", str(batch)]
     if on_cpu:
