@@ -13,6 +13,7 @@ from typing import Any, Literal
 from hyperllama_nb.engines.base import Backend, LaunchSpec, Phase
 from hyperllama_nb.engines.embeddings import Vector, embed
 from hyperllama_nb.engines.events import Event
+from hyperllama_nb.engines.memory import GIB, Need
 from hyperllama_nb.engines.openai import Wire
 from hyperllama_nb.engines.process import EngineProcess
 from hyperllama_nb.engines.sleep import AFTER
@@ -81,6 +82,9 @@ class RunningEngine:
         self.restarts = 0
         self.died_at: float | None = None
         self._sleep_after = sleep_after
+        self._planned = spec.batch
+        self.need: Need | None = None
+        """The memory that it was expected to take; known once its load has begun."""
         self._launched = False
         self._changed = asyncio.Event()
 
@@ -128,12 +132,15 @@ class RunningEngine:
         """
         self._launched = True
         try:
+            self.need = self.backend.memory(self.spec)
+            self._set("loading", "start", self._plan(self.need))
             launch = self.backend.command(self.spec)
             await self.process.start(launch, self.backend, self._on_phase)
             # Meanwhile, so that the first request does not pay for it.
             await asyncio.to_thread(self.prompter.load)
             limit = deadline if 0 < deadline < math.inf else None
             self.wire = await self.process.wait_ready(self.model, limit, self.spec.task)
+            taken = await asyncio.to_thread(self.process.memory)
         except asyncio.CancelledError:
             await self.stop()
             raise
@@ -148,7 +155,9 @@ class RunningEngine:
         self.idle_since = time.monotonic()
         if "sleeps" in self.backend.capabilities(self.spec) and self._sleep_after < math.inf:
             self.process.sleep.allow(self._sleep_after)
-        self._set("ready", "ready", f"ready after {self.elapsed:.1f} s")
+        self._set(
+            "ready", "ready", f"ready after {self.elapsed:.1f} s, takes {taken / GIB:.1f} GiB"
+        )
         log.info("%s is ready after %.1f s", self.model, self.elapsed)
         self._observe_load("ready")
 
@@ -161,6 +170,16 @@ class RunningEngine:
 
     def _observe_load(self, outcome: str) -> None:
         self.metrics.loads.labels(self.metrics.model(self.model), outcome).observe(self.elapsed)
+
+    def _plan(self, need: Need) -> str:
+        """Return what is about to be started, for people."""
+        words = f"starting {self.backend.name}, which needs {need.words()}"
+        if self.spec.batch != self._planned:
+            words += (
+                f"; {self.spec.batch} requests at a time in place of {self._planned}, since there "
+                "is no memory for more"
+            )
+        return words
 
     def resize(self, batch: int | None) -> None:
         """Launch with another batch size than was planned; only before `load`."""
@@ -317,6 +336,7 @@ class RunningEngine:
             "context_length": self.spec.context,
             "batch_size": self.admission.slots,
             "memory": self.process.memory(),
+            "memory_needed": None if self.need is None else self.need.plain(),
             "running": self.admission.running,
             "queued": self.admission.queued,
             "requests": self.requests,

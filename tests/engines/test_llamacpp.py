@@ -172,9 +172,12 @@ def test_memory_is_weights_a_cache_in_float16_and_the_program(spec):
     backend = LlamaCppBackend()
     # Two tensors, two layers, two heads of 16, two bytes each, 2048 tokens, four requests.
     cache = 2 * 2 * 2 * 16 * 2 * 2048 * 4
-    fixed = backend.memory(spec) - cache
-    assert backend.memory(replace(spec, batch=8)) - fixed == 2 * cache
-    assert fixed > spec.source.stat().st_size
+    needed = backend.memory(spec)
+    assert needed.cache == cache
+    assert backend.memory(replace(spec, batch=8)).cache == 2 * cache
+    assert backend.memory(replace(spec, task="embed")).cache == 0
+    assert needed.weights == spec.source.stat().st_size
+    assert needed.total > needed.weights + needed.cache
 
 
 def test_parameters_are_in_its_dialect():

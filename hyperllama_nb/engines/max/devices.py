@@ -1,10 +1,10 @@
-"""What MAX can run where: encodings, architectures, memory, and the choice of devices."""
+"""What MAX can run where: encodings, architectures, and the choice of devices."""
 
 import json
 from typing import TYPE_CHECKING
 
 from hyperllama_nb.engines.base import LaunchSpec, Placement
-from hyperllama_nb.errors import CannotRunError, NotEnoughMemoryError
+from hyperllama_nb.errors import CannotRunError
 
 if TYPE_CHECKING:
     from hyperllama_nb.hardware import Device, Hardware
@@ -41,13 +41,8 @@ EMBEDDERS = frozenset({"BertModel", "MPNetForMaskedLM"})
 GPU_ENCODINGS = frozenset({"float32", "bfloat16", "float16", "float8_e4m3fn", "gptq"})
 """Encodings that run on a GPU; the 4-bit and 6-bit ones of GGUF run on CPUs only."""
 
-OVERHEAD = 1 << 30
-"""Bytes that MAX's processes take beside weights and cache: interpreters, kernels, buffers."""
-
 RESERVE = 0.9
 """The share of an accelerator's memory that MAX plans with."""
-
-GIB = 1 << 30
 
 
 def encoding(manifest: "Manifest", placement: Placement) -> str:
@@ -81,7 +76,7 @@ def place(manifest: "Manifest", hardware: "Hardware") -> Placement:
             devices.sort(key=lambda d: (-d.free, d.index))
             for count in _counts(len(devices), manifest):
                 chosen = devices[:count]
-                if _usable(chosen) >= manifest.weights_size * 1.2:
+                if usable(chosen) >= manifest.weights_size * 1.2:
                     return Placement("gpu", api, tuple(sorted(d.index for d in chosen)))
     return Placement()
 
@@ -92,25 +87,13 @@ def _counts(available: int, manifest: "Manifest") -> list[int]:
     return [count for count in range(1, available + 1) if heads % count == 0]
 
 
-def _usable(devices: "list[Device]") -> float:
+def usable(devices: "list[Device]") -> float:
+    """Return the bytes of the accelerators that MAX plans with."""
     return RESERVE * sum(device.free for device in devices)
 
 
-def needed(spec: LaunchSpec) -> int:
-    """Return the bytes needed for weights, KV cache and MAX itself."""
-    return sum(_parts(spec))
-
-
-def _parts(spec: LaunchSpec) -> tuple[int, int, int]:
-    manifest = spec.manifest
-    weights = manifest.weights_size
-    if encoding(manifest, spec.placement) == "float32" and manifest.encoding == "bfloat16":
-        weights *= 2
-    return weights, manifest.kv_bytes(spec.context, spec.batch or 1), OVERHEAD
-
-
-def check(spec: LaunchSpec, hardware: "Hardware") -> None:
-    """Raise CannotRunError or NotEnoughMemoryError, in words, if the model cannot run there."""
+def check(spec: LaunchSpec) -> None:
+    """Raise CannotRunError, in words, if the model can never run there, whatever is free."""
     manifest, name = spec.manifest, _display(spec.manifest)
     found = encoding(manifest, spec.placement)
     if spec.task == "embed":
@@ -133,7 +116,6 @@ def check(spec: LaunchSpec, hardware: "Hardware") -> None:
             f"{name} was made for {manifest.context_length} tokens, and {spec.context} were asked "
             "for. Lower num_ctx (OLLAMA_CONTEXT_LENGTH)."
         )
-    _check_memory(spec, hardware)
 
 
 def _check_embedder(spec: LaunchSpec) -> None:
@@ -156,32 +138,6 @@ def _check_embedder(spec: LaunchSpec) -> None:
                 "of a text's tokens, which would be another vector. Choose a model that takes the "
                 "mean, as all-minilm."
             )
-
-
-def _check_memory(spec: LaunchSpec, hardware: "Hardware") -> None:
-    weights, cache, overhead = _parts(spec)
-    if spec.placement.device == "gpu":
-        chosen = [
-            d
-            for d in hardware.devices
-            if d.api == spec.placement.api and d.index in spec.placement.indices
-        ]
-        free, where = int(_usable(chosen)), f"on {' and '.join(d.name for d in chosen) or 'no GPU'}"
-    else:
-        free, where = hardware.memory_available, "of this machine's memory"
-    if weights + cache + overhead <= free:
-        return
-    raise NotEnoughMemoryError(
-        f"{_display(spec.manifest)} needs {_gib(weights + cache + overhead)} "
-        f"({_gib(weights)} weights, {_gib(cache)} cache for {spec.batch or 1} times {spec.context} "
-        f"tokens, {_gib(overhead)} for MAX itself), and {_gib(free)} {where} is free. Unload "
-        "another model (`hyperllama ps`), lower num_ctx or OLLAMA_NUM_PARALLEL, or take a "
-        "smaller model."
-    )
-
-
-def _gib(size: int) -> str:
-    return f"{size / GIB:.1f} GiB"
 
 
 def _display(manifest: "Manifest") -> str:

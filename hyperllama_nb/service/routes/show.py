@@ -74,9 +74,12 @@ async def show(request: web.Request) -> web.Response:
     return web.json_response(described)
 
 
-async def _backends(service: Service, manifest: Manifest) -> dict[str, dict[str, str]]:
-    """Return how each installed backend would meet a `format`, or why it cannot run the model."""
-    found: dict[str, dict[str, str]] = {}
+async def _backends(service: Service, manifest: Manifest) -> dict[str, dict[str, Any]]:
+    """Return how each installed backend would run the model, or why it cannot.
+
+    That is how it would meet a `format`, and the bytes of `memory` that it would take.
+    """
+    found: dict[str, dict[str, Any]] = {}
     hardware = await asyncio.to_thread(detect)
     for name, backend in service.backends.items():
         try:
@@ -85,7 +88,8 @@ async def _backends(service: Service, manifest: Manifest) -> dict[str, dict[str,
         except HyperLlamaError as error:
             found[name] = {"error": str(error)}
         else:
-            found[name] = structure.modes(backend.capabilities(spec))
+            ways = structure.modes(backend.capabilities(spec))
+            found[name] = {**ways, "memory": backend.memory(spec).plain()}
     return found
 
 
