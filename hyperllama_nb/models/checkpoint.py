@@ -94,6 +94,11 @@ def from_staged(
     """Make a model of the files that `choose` chose; raises InvalidFileError, NoSpaceError."""
     if staged[0].file.path.endswith(".gguf"):
         return import_gguf(staged[0], work, name=name, text=text, revision=revision)
+    if work.quantize is not None:
+        raise InvalidFileError(
+            f"{work.quantize} is made of a GGUF file, and these are safetensors. Pull a GGUF file "
+            "of the model, best one in F16 or Q8_0, or pull the model without a quantization."
+        )
     work.report("checking the weights")
     manifest = _manifest(staged, name, text, revision)
     return Fetched(manifest, tuple(staged))

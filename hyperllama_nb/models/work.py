@@ -74,6 +74,8 @@ class Work:
     cancelled: Callable[[], bool] = never
     runs: Callable[[Manifest, Path], bool] = nobody
     """Tells whether an installed backend can run a GGUF file as it is."""
+    quantize: str | None = None
+    """The encoding that the weights are to get (`q4_0`); None leaves it to the import."""
     _reported: float = field(default=0.0, init=False)
     _told: tuple[str, int] | None = field(default=None, init=False)
 

@@ -1,7 +1,7 @@
 """Read a GGUF header with every size bounded, before any other reader sees the file."""
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -56,6 +56,8 @@ class Header:
     version: int
     metadata: dict[str, Any]
     tensors: dict[str, Tensor]
+    spans: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """Where each key lies in the file with its value: first byte, and first byte after it."""
 
 
 def read_header(path: Path) -> Header:
@@ -74,6 +76,7 @@ class _Reader:
         self._file, self._size, self._name = file, size, name
         self._position = 0
         self._elements = 0
+        self._spans: dict[str, tuple[int, int]] = {}
 
     def header(self) -> Header:
         if self._take(4, "the magic number") != b"GGUF":
@@ -87,16 +90,19 @@ class _Reader:
         if tensors > MAX_TENSORS or keys > MAX_KEYS:
             raise self._error(f"it announces {tensors} tensors and {keys} keys")
         metadata = self._metadata(keys)
-        return Header(version, metadata, self._tensors(tensors, self._alignment(metadata)))
+        found = self._tensors(tensors, self._alignment(metadata))
+        return Header(version, metadata, found, self._spans)
 
     def _metadata(self, count: int) -> dict[str, Any]:
         metadata: dict[str, Any] = {}
         for _ in range(count):
+            start = self._position
             key = self._text(MAX_TEXT, "a key")
             if key in metadata:
                 raise self._error(f"the key {key[:80]!r} appears twice")
             long = MAX_LONG_TEXT if key.startswith("tokenizer.") else MAX_TEXT
             metadata[key] = self._value(self._number(_U32, key), long, key, 0)
+            self._spans[key] = (start, self._position)
         return metadata
 
     def _value(self, kind: int, longest: int, key: str, depth: int) -> Any:

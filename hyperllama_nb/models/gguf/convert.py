@@ -63,7 +63,7 @@ def convert(path: Path, header: Header, shape: Shape, encoding: str, work: Work)
         writer.write(len(text).to_bytes(8, "little"))
         writer.write(text)
         for tensor in header.tensors.values():
-            for piece in _pieces(file, tensor, _order(tensor, shape)):
+            for piece in pieces(file, tensor, _order(tensor, shape)):
                 writer.write(_encode(piece, encoding))
                 work.transfer(status, None, total, writer.size)
     return writer.staged
@@ -103,7 +103,7 @@ def _order(tensor: Tensor, shape: Shape) -> "NDArray[np.intp] | None":
     return rows.swapaxes(1, 2).reshape(-1)
 
 
-def _pieces(
+def pieces(
     file: BinaryIO, tensor: Tensor, order: "NDArray[np.intp] | None"
 ) -> "Iterator[NDArray[np.float32]]":
     """Yield the tensor's weights as float32, a bounded number of whole rows at a time."""
@@ -114,17 +114,18 @@ def _pieces(
     step = max(1, _PIECE // tensor.shape[-1])
     decode = _decoder(tensor)
     file.seek(tensor.offset)
-    whole = None if order is None else _rows(_read(file, tensor.size), stride)
+    whole = None if order is None else _rows(read_exactly(file, tensor.size), stride)
     for start in range(0, rows, step):
         count = min(step, rows - start)
         if order is not None and whole is not None:
             data = np.take(whole, order[start : start + count], axis=0)
         else:
-            data = _rows(_read(file, count * stride), stride)
+            data = _rows(read_exactly(file, count * stride), stride)
         yield decode(data)
 
 
-def _read(file: BinaryIO, count: int) -> bytes:
+def read_exactly(file: BinaryIO, count: int) -> bytes:
+    """Return the next `count` bytes; raises InvalidFileError if there are fewer."""
     data = file.read(count)
     if len(data) != count:
         raise InvalidFileError(

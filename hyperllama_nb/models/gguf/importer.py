@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from hyperllama_nb.errors import ForeignFileError, InvalidFileError
-from hyperllama_nb.models.gguf import rope, tokenizer
+from hyperllama_nb.models.gguf import quantize, rope, tokenizer
 from hyperllama_nb.models.gguf.architectures import Shape, config, read_shape
 from hyperllama_nb.models.gguf.check import Header, read_header
 from hyperllama_nb.models.gguf.convert import check_kinds, convert, size_on_disk
@@ -34,13 +34,16 @@ def import_gguf(
 ) -> Fetched:
     """Make a model of a staged GGUF file.
 
-    Matrices that MAX runs as they are stay: the GGUF itself becomes the weights. Other ones become
-    `encoding` (float32, bfloat16; default: what this machine's devices want), and the GGUF is
-    kept as the source. It is kept alone where nothing else can be made of it, or where `keep` asks
-    for that, if an installed backend runs it so.
-    Raises InvalidFileError for a file that is damaged or cannot be imported, NoSpaceError.
+    Matrices that MAX runs as they are stay: the GGUF itself becomes the weights. Where the work
+    asks for q4_0, or a Q4_0 file has other kinds in its embeddings, a GGUF in Q4_0 is made and is
+    all that is kept. Other matrices become `encoding` (float32, bfloat16; default: what this
+    machine's devices want), and the GGUF is kept as the source. It is kept alone where nothing
+    else can be made of it, or where `keep` asks for that, if an installed backend runs it so.
+    Raises InvalidFileError for a file that is damaged or cannot be imported, or not as it is
+    asked, NoSpaceError.
     """
     encoding = encoding or default_encoding()
+    asked = work.quantize
     work.report("checking the GGUF file")
     whole = read_header(source.path)
     facts: dict[str, Any] = {
@@ -51,10 +54,12 @@ def import_gguf(
     try:
         header, factors = rope.take_factors(source.path, whole)
         shape = read_shape(header, factors)
-        runs_as = _runs_as_it_is(header, shape) if encoding == "float32" else None
-        if runs_as is None:
+        runs_as = _runs_as(header, shape, asked) if encoding == "float32" or asked else None
+        if runs_as is None or not _is_ready(header, runs_as):
             check_kinds(header)
     except ForeignFileError as error:
+        if asked is not None:
+            raise InvalidFileError(f"The model cannot be re-encoded as {asked}. {error}") from error
         try:
             kept = keep_whole(source, whole, work, facts)
         except InvalidFileError:
@@ -64,18 +69,10 @@ def import_gguf(
         work.report(f"keeping the GGUF file as it is: {error}")
         return kept
     # What a file says wrongly about itself is found above, whoever runs it.
-    if keep and (kept := keep_whole(source, whole, work, facts)) is not None:
+    if keep and asked is None and (kept := keep_whole(source, whole, work, facts)) is not None:
         return kept
     words = tokenizer.build(header.metadata, shape.context_length)
-    if runs_as is not None:
-        # MAX takes the encoding from the file's name alone.
-        kept_file = replace(source.file, path=f"model-{_SPELLED[runs_as]}.gguf", role="weights")
-        weights = [Staged(kept_file, source.path)]
-    else:
-        size = size_on_disk(header, encoding)
-        work.report(f"importing as {encoding}: {megabytes(size)} on disk")
-        work.require(size, "The import")
-        weights = [source, convert(source.path, header, shape, encoding, work)]
+    weights = _weights(source, whole, header, shape, runs_as, encoding, work)
     staged = (*weights, *_configuration(shape, words, runs_as or encoding, work))
     manifest = Manifest(
         **facts,
@@ -83,7 +80,7 @@ def import_gguf(
         architecture=shape.architecture.name,
         family=shape.architecture.model_type,
         parameters=parameters(header),
-        quantization=quantization(header),
+        quantization="Q4_0" if runs_as == "q4_0" else quantization(header),
         encoding=runs_as or encoding,
         context_length=shape.context_length,
         embedding_length=shape.hidden,
@@ -98,23 +95,63 @@ def import_gguf(
     return Fetched(manifest, staged)
 
 
-_SPELLED = {"q4_k": "q4_k_m", "q6_k": "q6_k"}
+_SPELLED = {"q4_0": "q4_0", "q4_k": "q4_k_m", "q6_k": "q6_k"}
 """How an encoding is written in a file name that MAX understands."""
 
 
-def _runs_as_it_is(header: Header, shape: Shape) -> str | None:
-    """Return the encoding under which MAX runs the file's own tensors on a CPU, or None.
+def _weights(
+    source: Staged,
+    whole: Header,
+    header: Header,
+    shape: Shape,
+    runs_as: str | None,
+    encoding: str,
+    work: Work,
+) -> list[Staged]:
+    """Stage the weights, and the source where it is not itself among them."""
+    if runs_as is None:
+        size = size_on_disk(header, encoding)
+        work.report(f"importing as {encoding}: {megabytes(size)} on disk")
+        work.require(size, "The import")
+        return [source, convert(source.path, header, shape, encoding, work)]
+    if _is_ready(header, runs_as):
+        # MAX takes the encoding from the file's name alone.
+        kept = replace(source.file, path=f"model-{_SPELLED[runs_as]}.gguf", role="weights")
+        return [Staged(kept, source.path)]
+    quantize.check(header, shape)
+    size = quantize.size_on_disk(whole)
+    work.report(f"quantizing to q4_0: {megabytes(size)} on disk")
+    work.require(size, "The import")
+    return [quantize.quantize(source.path, whole, work)]
 
-    Only Llama's architecture does, with K-quants of four or six bits. Its Q4_0 embedding lookup
-    reads past its buffers, so Q4_0 files are converted.
+
+def _runs_as(header: Header, shape: Shape, asked: str | None) -> str | None:
+    """Return the encoding under which MAX runs a GGUF file on a CPU: `asked`, the file's, or None.
+
+    Only Llama's architecture runs so: in Q4_0, or with K-quants of four or six bits. A file is
+    Q4_0 if its layers are: whoever chose it wants that, whatever its embeddings have.
+    Raises InvalidFileError for a model that cannot be what is asked.
     """
+    if asked is not None:
+        quantize.check(header, shape)
+        return asked
+    if shape.architecture.model_type != "llama":
+        return None
+    layers = {t.kind.name for t in header.tensors.values() if t.name.startswith("blk.")} - {"F32"}
+    if layers == {"Q4_0"}:
+        return "q4_0"
+    return next((known for known in ("q6_k", "q4_k") if _is_ready(header, known)), None)
+
+
+def _is_ready(header: Header, encoding: str) -> bool:
+    """Tell whether MAX runs the file's own tensors in this encoding."""
     matrices = {tensor.kind.name for tensor in header.tensors.values() if len(tensor.shape) > 1}
     others = {tensor.kind.name for tensor in header.tensors.values() if len(tensor.shape) == 1}
-    if shape.architecture.model_type != "llama" or others != {"F32"}:
-        return None
-    if matrices == {"Q6_K"}:
-        return "q6_k"
-    return "q4_k" if "Q4_K" in matrices and matrices <= {"Q4_K", "Q6_K"} else None
+    if others != {"F32"}:
+        return False
+    if encoding == "q4_k":
+        return "Q4_K" in matrices and matrices <= {"Q4_K", "Q6_K"}
+    return matrices == {encoding.upper()}
 
 
 def _configuration(

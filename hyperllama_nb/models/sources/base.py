@@ -58,11 +58,13 @@ def _from_name(text: str, name: Name, policy: Policy) -> Source:
     from hyperllama_nb.models.sources.hf import HubSource
     from hyperllama_nb.models.sources.ollama import OllamaSource
     from hyperllama_nb.models.sources.pypi import PypiSource
+    from hyperllama_nb.models.sources.quantized import Quantized
     from hyperllama_nb.models.sources.registry import RegistrySource
 
     entry = catalog.find(name)
     if entry is not None:
-        return PypiSource(entry.package, entry)
+        packaged = PypiSource(entry.package, entry)
+        return Quantized(packaged, entry.quantize) if entry.quantize else packaged
     if policy.local and (found := OllamaSource.find(name)) is not None:
         return found
     if name.host.lower() in HUB_HOSTS:

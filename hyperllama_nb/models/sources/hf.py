@@ -18,7 +18,7 @@ from hyperllama_nb.models.checkpoint import choose, import_checkpoint
 from hyperllama_nb.models.manifest import Manifest
 from hyperllama_nb.models.names import DEFAULT_TAG, Name
 from hyperllama_nb.models.sources.processes import end
-from hyperllama_nb.models.sources.quantizations import pick
+from hyperllama_nb.models.sources.quantizations import TO_QUANTIZE, pick
 from hyperllama_nb.models.work import Fetched, Work
 
 _PART = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,95}"
@@ -93,7 +93,7 @@ class HubSource:
             same = existing is not None and existing.source == self.text
             if existing is not None and same and existing.revision == revision:
                 return Fetched(existing)
-            chosen = choose(plan["files"], self._file or self._picked(plan["files"]))
+            chosen = choose(plan["files"], self._file or self._picked(plan["files"], work.quantize))
             files = {file: plan["files"][file] for file in chosen}
             missing = sum(file["size"] or 0 for file in files.values() if not file["cached"])
             total = sum(file["size"] or 0 for file in files.values())
@@ -115,20 +115,23 @@ class HubSource:
             link=True,
         )
 
-    def _picked(self, files: Iterable[str]) -> str | None:
+    def _picked(self, files: Iterable[str], quantize: str | None) -> str | None:
         """Return the GGUF file to take; None leaves the choice among the other files.
 
-        A name with a host is Ollama's, and means GGUF files where there are any.
+        A name with a host is Ollama's, and means GGUF files where there are any; so does a
+        re-encoding, which begins with one.
         """
+        first = TO_QUANTIZE if quantize else ()
         if self._name is None:
             plain = any(file.endswith((".safetensors", ".bin")) for file in files)
             several = sum(file.lower().endswith(".gguf") for file in files) > 1
             with suppress(InvalidFileError):  # the choice is then said to be the caller's
-                return pick(files, None, self._repository) if several and not plain else None
+                if quantize or (several and not plain):
+                    return pick(files, None, self._repository, first)
             return None
         tag = self._name.tag
         wanted = None if tag.lower() == DEFAULT_TAG else tag
-        found = pick(files, wanted, f"{self._name.host}/{self._repository}")
+        found = pick(files, wanted, f"{self._name.host}/{self._repository}", first)
         if found is None and wanted is not None:
             raise InvalidFileError(
                 f"{self._repository} has no GGUF files, of which {wanted!r} could be one. Pull "

@@ -1,7 +1,7 @@
 """Which GGUF file of a repository a quantisation means."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from hyperllama_nb.errors import InvalidFileError, NotSupportedError
 
@@ -11,6 +11,9 @@ DEFAULT = "Q4_K_M"
 _INSTEAD = ("Q4_K_S", "Q4_0", "Q4_1", "Q5_K_M", "Q5_0", "Q6_K", "Q8_0")
 """What is taken where that is not there: of about its size, the smaller ones first."""
 
+TO_QUANTIZE = ("Q4_0", "F16", "BF16", "F32", "Q8_0", "Q6_K", "Q5_K_M")
+"""What is taken where the weights are to be re-encoded: what is so already, or the most exact."""
+
 _KIND = re.compile(
     r"(?:.*[-._/])?((?:UD-)?(?:I?Q\d\w*|TQ\d_\d|MXFP4\w*|BF16|F16|F32|FP16|FP32))", re.IGNORECASE
 )
@@ -18,12 +21,14 @@ _PART = re.compile(r"-\d{5}-of-\d{5}\Z")
 _NO_MODEL = re.compile(r"(?:.*/)?(?:mmproj|imatrix)[^/]*", re.IGNORECASE)
 
 
-def pick(files: Iterable[str], wanted: str | None, repository: str) -> str | None:
+def pick(
+    files: Iterable[str], wanted: str | None, repository: str, first: Sequence[str] = ()
+) -> str | None:
     """Return the GGUF file of a quantisation; None if there are no GGUF files at all.
 
-    `wanted` is a quantisation or the name of a file, in any case; None means `DEFAULT`, or the
-    nearest to it. Raises InvalidFileError, which lists the quantisations that are there, and
-    NotSupportedError for a file that is split into parts.
+    `wanted` is a quantisation or the name of a file, in any case; None means one of `first`, or
+    else `DEFAULT`, or the nearest to it. Raises InvalidFileError, which lists the quantisations
+    that are there, and NotSupportedError for a file that is split into parts.
     """
     stems = {
         file: file[: -len(".gguf")]
@@ -34,7 +39,7 @@ def pick(files: Iterable[str], wanted: str | None, repository: str) -> str | Non
         return None
     if wanted is None and len(stems) == 1:
         return _whole(next(iter(stems)), repository)
-    for kind in (DEFAULT, *_INSTEAD) if wanted is None else (wanted,):
+    for kind in (*first, DEFAULT, *_INSTEAD) if wanted is None else (wanted,):
         found = next((file for file, stem in stems.items() if _is(kind, file, stem)), None)
         if found is not None:
             return _whole(found, repository)
