@@ -24,24 +24,37 @@ def quota(root: Path = Path("/")) -> int | None:
 def memory(root: Path = Path("/")) -> tuple[int, int] | None:
     """Return the tightest memory limit and the least room left under any limit, in bytes.
 
-    Cached file pages that the kernel can drop at once count as room. None without a limit.
+    A group above its `memory.high` is slowed down until it is useless, so that is a limit too.
+    Cached pages of files that no process has mapped count as room. None without a limit.
     """
     limits: list[int] = []
     rooms: list[int] = []
     for directory, version in _directories("memory", root):
-        limit_name, usage_name, cache_key = (
-            ("memory.max", "memory.current", "inactive_file")
-            if version == 2
-            else ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
-        )
-        limit = _number(directory / limit_name)
-        if limit is None or limit >= _UNLIMITED:
+        names = ("memory.max", "memory.high") if version == 2 else ("memory.limit_in_bytes",)
+        found = [
+            limit
+            for name in names
+            if (limit := _number(directory / name)) is not None and limit < _UNLIMITED
+        ]
+        if not found:
             continue
-        used = _number(directory / usage_name) or 0
-        used -= min(used, _statistic(directory / "memory.stat", cache_key))
-        limits.append(limit)
-        rooms.append(max(0, limit - used))
+        usage = "memory.current" if version == 2 else "memory.usage_in_bytes"
+        used = _number(directory / usage) or 0
+        used -= min(used, _droppable(_statistics(directory / "memory.stat"), version))
+        limits.append(min(found))
+        rooms.append(max(0, min(found) - used))
     return (min(limits), min(rooms)) if limits else None
+
+
+def _droppable(statistics: dict[str, int], version: int) -> int:
+    """Return the bytes that the kernel takes from the cache of files before it needs others.
+
+    Files that are mapped belong to running programs, as an engine's weights do.
+    """
+    prefix, mapped = ("", "file_mapped") if version == 2 else ("total_", "total_mapped_file")
+    inactive = statistics.get(f"{prefix}inactive_file", 0)
+    cached = inactive + statistics.get(f"{prefix}active_file", 0)
+    return max(inactive, cached - statistics.get(mapped, 0))
 
 
 def _directories(controller: str, root: Path) -> Iterator[tuple[Path, int]]:
@@ -119,9 +132,6 @@ def _number(path: Path) -> int | None:
         return None
 
 
-def _statistic(path: Path, key: str) -> int:
-    for line in _lines(path):
-        name, _, value = line.partition(" ")
-        if name == key and value.strip().isdigit():
-            return int(value)
-    return 0
+def _statistics(path: Path) -> dict[str, int]:
+    fields = (line.partition(" ") for line in _lines(path))
+    return {name: int(value) for name, _, value in fields if value.strip().isdigit()}

@@ -78,6 +78,26 @@ def test_quota_is_the_tightest_of_the_groups(tmp_path, where, files, cores):
             (1000, 50),
         ),
         (
+            V2,
+            {
+                "user/job/memory.max": "max",
+                "user/job/memory.high": "800",
+                "user/job/memory.current": "500",
+                "user/job/memory.stat": "inactive_file 100\nactive_file 200\nfile_mapped 50\n",
+            },
+            (800, 550),
+        ),
+        (
+            V2,
+            {
+                "user/job/memory.max": "900",
+                "user/job/memory.high": "max",
+                "user/job/memory.current": "500",
+                "user/job/memory.stat": "inactive_file 100\nactive_file 200\nfile_mapped 250\n",
+            },
+            (900, 500),
+        ),
+        (
             V1,
             {
                 "memory/docker/x/memory.limit_in_bytes": "500",
@@ -94,6 +114,18 @@ def test_quota_is_the_tightest_of_the_groups(tmp_path, where, files, cores):
                 "memory/memory.stat": "cache 9\ntotal_inactive_file 40\n",
             },
             (500, 440),
+        ),
+        (
+            V1_INSIDE,
+            {
+                "memory/memory.limit_in_bytes": "500",
+                "memory/memory.usage_in_bytes": "300",
+                "memory/memory.stat": (
+                    "active_file 9\ntotal_inactive_file 40\ntotal_active_file 100\n"
+                    "total_mapped_file 60\n"
+                ),
+            },
+            (500, 280),
         ),
     ],
 )
