@@ -51,6 +51,11 @@ def add_pull_arguments(parser: Parser) -> None:
     )
     parser.add_argument("--name", metavar="NAME", help="the name to keep an hf: or file: source by")
     parser.add_argument(
+        "--quantize",
+        metavar="KIND",
+        help="re-encode the weights of a GGUF model of Llama's architecture: q4_0, for CPUs",
+    )
+    parser.add_argument(
         "--no-compile",
         dest="compile",
         action="store_false",
@@ -60,8 +65,12 @@ def add_pull_arguments(parser: Parser) -> None:
 
 def pull(context: "Context", args: Namespace) -> str:
     """Fetch a model and tell how far it is."""
-    lines = context.client.pull(args.model, stream=True, name=args.name, compile=args.compile)
+    lines = context.client.pull(
+        args.model, stream=True, name=args.name, compile=args.compile, quantize=args.quantize
+    )
     context.follow(lines, f"Pulling {args.model}")
+    if args.quantize and not args.name:
+        return f"{args.model} is in the store in {args.quantize}; `{context.prog} list` names it."
     return f"{args.name or args.model} is in the store."
 
 
@@ -113,6 +122,7 @@ def show(context: "Context", args: Namespace) -> Table | str:
         ("quantization", details["quantization_level"]),
         ("context length", _ending(info, ".context_length")),
         ("embedding length", _ending(info, ".embedding_length")),
+        ("memory", words.listing(_needs(found))),
         ("capabilities", words.listing(found["capabilities"] or ())),
         ("options", " ".join((found.get("parameters") or "").split()) or words.UNKNOWN),
         ("system", _first_line(found.get("system"))),
@@ -121,6 +131,16 @@ def show(context: "Context", args: Namespace) -> Table | str:
         ("modified", words.known(words.moment(found["modified_at"]), human_ago)),
     ]
     return Table(("", ""), rows, title=args.model)
+
+
+def _needs(found: dict[str, Any]) -> list[str]:
+    """Return what each backend that can run the model would take of the memory."""
+    backends = (found.get("hyperllama") or {}).get("backends") or {}
+    return [
+        f"{human_bytes(way['memory']['total'])} with {name}"
+        for name, way in backends.items()
+        if "memory" in way
+    ]
 
 
 def _ending(info: dict[str, Any], ending: str) -> str:

@@ -70,6 +70,12 @@ class FakeClient:
             "capabilities": ["completion"],
             "template": "first line\nsecond line",
             "parameters": 'temperature   0.2\nstop          "<end>"',
+            "hyperllama": {
+                "backends": {
+                    "max": {"format": "filled", "memory": {"total": 1_900_000_000}},
+                    "llamacpp": {"error": "no"},
+                }
+            },
         }
 
     def delete(self, model: str) -> None:

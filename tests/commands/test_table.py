@@ -74,6 +74,7 @@ def test_an_empty_store_names_the_next_step():
 def test_show():
     text = shown("show", "smollm2:135m")
     assert "8192" in text
+    assert "1.9 GB with max" in text
     assert "first lin" in text
     assert "second line" not in text
 
