@@ -1,7 +1,11 @@
 """The receiving half of HTTP/1.1: an answer's head, and its body as lines."""
 
-import asyncio
 from dataclasses import dataclass
+
+from hyperllama_nb.engines.connection import Connection
+
+LONGEST_HEAD = 1 << 16
+"""Bytes of the head of an answer."""
 
 LONGEST_LINE = 1 << 24
 """Bytes; a longer line is no answer of an engine, and would fill the memory."""
@@ -16,13 +20,18 @@ class Head:
     length: int | None
 
 
-async def read_head(reader: asyncio.StreamReader) -> Head:
+async def read_head(connection: Connection) -> Head:
     """Read up to the empty line; raises ValueError or EOFError if what comes is not HTTP."""
-    try:
-        raw = await reader.readuntil(b"\r\n\r\n")
-    except asyncio.LimitOverrunError as error:
-        raise ValueError("the head of the answer has no end") from error
-    first, *lines = raw.decode("latin-1").split("\r\n")
+    raw = b""
+    while (end := raw.find(b"\r\n\r\n")) < 0:
+        if len(raw) > LONGEST_HEAD:
+            raise ValueError("the head of the answer has no end")
+        data = await connection.read()
+        if not data:
+            raise EOFError
+        raw += data
+    connection.unread(raw[end + 4 :])
+    first, *lines = raw[:end].decode("latin-1").split("\r\n")
     version, _, rest = first.partition(" ")
     if not version.startswith("HTTP/1."):
         raise ValueError(f"not HTTP: {first[:80]!r}")

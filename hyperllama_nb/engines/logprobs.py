@@ -12,7 +12,8 @@ def read(found: Any, text: str = "") -> tuple[TokenLogprob, ...]:
     MAX sends OpenAI's form for completions (lists side by side) and leaves `tokens` out of it,
     llama.cpp that for chats (a list of objects). Alternatives are sorted, the likeliest first.
     """
-    if not isinstance(found, Mapping):
+    # A dict and not any Mapping: this is asked for each token, and almost always in vain.
+    if not isinstance(found, dict):
         return ()
     if isinstance(found.get("content"), list):
         return tuple(
@@ -23,7 +24,9 @@ def read(found: Any, text: str = "") -> tuple[TokenLogprob, ...]:
             )
             for item in found["content"]
         )
-    values = found.get("token_logprobs") or []
+    values = found.get("token_logprobs")
+    if not values:
+        return ()
     tops = found.get("top_logprobs") or [{}] * len(values)
     tokens = found.get("tokens")
     if not tokens and len(values) == 1:

@@ -1,14 +1,13 @@
 """Speaking to an engine: OpenAI's completions, by hand, since every token comes this way."""
 
-import asyncio
 import contextlib
 import json
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 from hyperllama_nb.engines import logprobs
 from hyperllama_nb.engines.base import Task
+from hyperllama_nb.engines.connection import Address, Connection
 from hyperllama_nb.engines.embeddings import PROBE, embed
 from hyperllama_nb.engines.events import Event
 from hyperllama_nb.engines.http import Body, Head, read_head
@@ -25,10 +24,8 @@ from hyperllama_nb.errors import (
 
 __all__ = ["Address", "Wire", "sampling"]
 
-Address = Path | tuple[str, int]
 Reason = Literal["stop", "length"]
 
-_READ = 65536
 _REASONS: Mapping[str, Reason] = {"stop": "stop", "length": "length"}
 _RESTART = "Run it again: the engine is started anew where it has ended."
 
@@ -68,13 +65,13 @@ class Wire:
             "stream_options": {"include_usage": True},
         }
         async with self._request("POST", "/v1/completions", json.dumps(request).encode()) as answer:
-            reader, head = answer
+            connection, head = answer
             if head.status != 200:
-                raise await self._refusal(reader, head)
+                raise await self._refusal(connection, head)
             body = Body(head)
             last = Event()
             while not body.done:
-                data = await _read(reader)
+                data = await connection.read()
                 for line in _lines(body, data):
                     if not line.startswith(b"data:"):
                         continue
@@ -96,10 +93,10 @@ class Wire:
 
         Raises what `stream` raises.
         """
-        async with self._request("POST", path, body) as (reader, head):
+        async with self._request("POST", path, body) as (connection, head):
             if head.status != 200:
-                raise await self._refusal(reader, head)
-            return _parse(await _whole(reader, head, strict=True))
+                raise await self._refusal(connection, head)
+            return _parse(await _whole(connection, head, strict=True))
 
     async def ready(self, model: str, task: Task = "generate") -> None:
         """Complete one token, or embed one, for real: the only proof that the model answers.
@@ -134,48 +131,43 @@ class Wire:
 
         Raises EngineError if it has none, EngineDiedError if it does not answer.
         """
-        async with self._request("GET", "/metrics/") as (reader, head):
+        async with self._request("GET", "/metrics/") as (connection, head):
             if head.status != 200:
-                raise await self._refusal(reader, head)
-            return (await _whole(reader, head)).decode(errors="replace")
+                raise await self._refusal(connection, head)
+            return (await _whole(connection, head)).decode(errors="replace")
 
     @contextlib.asynccontextmanager
     async def _request(
         self, method: str, path: str, body: bytes = b""
-    ) -> AsyncGenerator[tuple[asyncio.StreamReader, Head], None]:
+    ) -> AsyncGenerator[tuple[Connection, Head], None]:
         """Send a request on a new connection, which ends with the block."""
         with self._awake():
-            reader, writer = await self._connect()
             try:
-                writer.write(
+                connection = await Connection.open(self.address)
+            except OSError as error:
+                raise EngineDiedError(
+                    f"The engine does not answer ({error.strerror or error}). {_RESTART}"
+                ) from error
+            try:
+                connection.write(
                     b"%b %b HTTP/1.1\r\nHost: engine\r\nConnection: close\r\n"
                     b"X-Request-Id: %b\r\n"
                     b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
                     % (method.encode(), path.encode(), REQUEST_ID.get().encode(), len(body), body)
                 )
                 try:
-                    head = await read_head(reader)
-                except (OSError, EOFError, ValueError) as error:
+                    head = await read_head(connection)
+                except (EOFError, ValueError) as error:
                     raise EngineDiedError(
                         f"The engine closed the connection before it answered. {_RESTART}"
                     ) from error
-                yield reader, head
+                yield connection, head
             finally:
-                _cut(writer)
+                connection.cut()
 
-    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        try:
-            if isinstance(self.address, Path):
-                return await asyncio.open_unix_connection(self.address)
-            return await asyncio.open_connection(*self.address)
-        except OSError as error:
-            raise EngineDiedError(
-                f"The engine does not answer ({error.strerror or error}). {_RESTART}"
-            ) from error
-
-    async def _refusal(self, reader: asyncio.StreamReader, head: Head) -> HyperLlamaError:
+    async def _refusal(self, connection: Connection, head: Head) -> HyperLlamaError:
         """Return the error that an answer other than 200 stands for."""
-        message = _message(await _whole(reader, head))
+        message = _message(await _whole(connection, head))
         if head.status == 429:
             # An engine whose worker has died answers 429 for the seconds until it ends.
             if self._dying is not None and await self._dying():
@@ -193,23 +185,6 @@ class Wire:
         )
 
 
-def _cut(writer: asyncio.StreamWriter) -> None:
-    """Close the connection now, also where a forked child still holds a copy of it."""
-    connection = writer.get_extra_info("socket")
-    if connection is not None:
-        with contextlib.suppress(OSError):
-            connection.shutdown(2)
-    writer.transport.abort()
-
-
-async def _read(reader: asyncio.StreamReader) -> bytes:
-    """Return what has arrived; empty at the end, however it came about."""
-    try:
-        return await reader.read(_READ)
-    except OSError:
-        return b""
-
-
 def _lines(body: Body, data: bytes) -> list[bytes]:
     try:
         return body.feed(data)
@@ -217,7 +192,7 @@ def _lines(body: Body, data: bytes) -> list[bytes]:
         raise EngineError(f"The engine's answer is not HTTP: {error}. {_RESTART}") from error
 
 
-async def _whole(reader: asyncio.StreamReader, head: Head, *, strict: bool = False) -> bytes:
+async def _whole(connection: Connection, head: Head, *, strict: bool = False) -> bytes:
     """Return the whole body of an answer, or as much of it as arrives.
 
     `strict` raises EngineDiedError where that is not all of it.
@@ -225,7 +200,7 @@ async def _whole(reader: asyncio.StreamReader, head: Head, *, strict: bool = Fal
     body = Body(head)
     lines: list[bytes] = []
     while not body.done:
-        data = await _read(reader)
+        data = await connection.read()
         lines += _lines(body, data)
         if not data:
             break
@@ -237,7 +212,8 @@ async def _whole(reader: asyncio.StreamReader, head: Head, *, strict: bool = Fal
 def _parse(payload: bytes) -> dict[str, Any]:
     """Return the object of one frame; raises EngineError for anything else, and for errors."""
     try:
-        frame = json.loads(payload)
+        # Decoded here, since `loads` looks for each encoding that JSON may have.
+        frame = json.loads(payload.decode())
     except ValueError:
         frame = None
     if not isinstance(frame, dict):

@@ -64,6 +64,11 @@ class Piece:
     tool_calls: tuple[ToolCall, ...] = ()
     logprobs: tuple[TokenLogprob, ...] = ()
 
+    @property
+    def plain(self) -> bool:
+        """Tell whether it is nothing but text, as most are."""
+        return not (self.thinking or self.tool_calls or self.logprobs)
+
 
 @dataclass
 class Outcome:

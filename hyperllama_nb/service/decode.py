@@ -38,6 +38,8 @@ class Stops:
         >>> stops.feed("a E"), stops.feed("N"), stops.feed("Dxyz")
         (('a ', False), ('', False), ('', True))
         """
+        if not self._strings:
+            return piece, False
         text = self._held + piece
         found = [
             (start + len(stop), start) for stop in self._strings if (start := text.find(stop)) >= 0

@@ -120,11 +120,12 @@ class Run:
         """
         if self.call is not None:
             self._called += parsed.text
-            parsed = dataclasses.replace(parsed, text="")
+            parsed = parsed._replace(text="")
         most = self.ask.logprobs
-        told = () if most is None else event.logprobs
-        logprobs = tuple(dataclasses.replace(token, top=token.top[:most]) for token in told)
-        return Piece(parsed.text, parsed.thinking, tuple(parsed.tool_calls), logprobs)
+        if most is None or not event.logprobs:
+            return Piece(*parsed)
+        told = (dataclasses.replace(token, top=token.top[:most]) for token in event.logprobs)
+        return Piece(*parsed, tuple(told))
 
     def _note(self, event: Event) -> None:
         if event.reason:

@@ -3,10 +3,12 @@
 import asyncio
 import json
 import re
+import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import aclosing
-from datetime import UTC, datetime
+from functools import lru_cache
+from json.encoder import encode_basestring
 from typing import Any, ClassVar, Generic, TypeVar
 
 from aiohttp import web
@@ -23,13 +25,21 @@ LEASE_HEADER = "X-HyperLlama-Lease"
 PROGRESS_HEADER = "X-HyperLlama-Progress"
 
 _decode = json.JSONDecoder().raw_decode
+_encode = json.JSONEncoder(ensure_ascii=False).encode
 
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 def now() -> str:
     """Return the time as Ollama writes it: RFC 3339, UTC, with a Z."""
-    return datetime.now(UTC).replace(tzinfo=None).isoformat() + "Z"
+    seconds, micros = divmod(time.time_ns() // 1000, 1_000_000)
+    return f"{_second(seconds)}.{micros:06d}Z"
+
+
+@lru_cache(maxsize=1)
+def _second(seconds: int) -> str:
+    """Return a time without its fraction; kept, since each token has a time of its own."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
 
 
 class Body:
@@ -160,7 +170,7 @@ class Stream(ABC, Generic[T]):
         try:
             async with aclosing(parts):
                 async for part in parts:
-                    await self.write(part)
+                    await self._send(self.encode(part))
         except ConnectionError:
             raise
         except Exception as error:
@@ -180,18 +190,39 @@ class Stream(ABC, Generic[T]):
         await self._response.write(data)
 
 
-class Lines(Stream[Mapping[str, Any]]):
-    """NDJSON: an object on each line."""
+class Lines(Stream[Mapping[str, Any] | bytes]):
+    """NDJSON: an object on each line; bytes are a line that comes ready for the wire."""
 
     kind = "application/x-ndjson"
 
-    def encode(self, part: Mapping[str, Any]) -> bytes:
+    def encode(self, part: Mapping[str, Any] | bytes) -> bytes:
         """Return the object and a line end."""
-        return json.dumps(part, ensure_ascii=False).encode() + b"\n"
+        return part if isinstance(part, bytes) else _encode(part).encode() + b"\n"
 
     def last_words(self, error: BaseException) -> bytes:
         """Return a line with the error."""
         return self.encode(error_body(error))
+
+
+class TextLine:
+    r"""Makes the lines of tokens, which differ in nothing but their time and their text.
+
+    `shape` returns the object of such a line for a time and a text, which go where it puts them.
+
+    >>> make = TextLine(lambda time, text: {"created_at": time, "response": text, "done": False})
+    >>> make("Hi")  # doctest: +ELLIPSIS
+    b'{"created_at": "...Z", "response": "Hi", "done": false}\n'
+    """
+
+    def __init__(self, shape: Callable[[str, str], Mapping[str, Any]]) -> None:
+        time, text = "\0time\0", "\0text\0"
+        self._before, rest = _encode(shape(time, text)).split(encode_basestring(time))
+        self._between, self._after = rest.split(encode_basestring(text))
+
+    def __call__(self, text: str) -> bytes:
+        """Return the line with this text, at this moment."""
+        written = encode_basestring(text)
+        return f'{self._before}"{now()}"{self._between}{written}{self._after}\n'.encode()
 
 
 class Events(Stream[bytes]):
@@ -210,7 +241,7 @@ class Events(Stream[bytes]):
 
 def event(content: Mapping[str, Any]) -> bytes:
     """Return an object as a server-sent event."""
-    return b"data: " + json.dumps(content, ensure_ascii=False).encode() + b"\n\n"
+    return b"data: " + _encode(content).encode() + b"\n\n"
 
 
 async def answer(

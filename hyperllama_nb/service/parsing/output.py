@@ -1,14 +1,13 @@
 """The parser of one output: thinking first, then text and tool calls."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from hyperllama_nb.service.parsing.calls import ToolCall
 from hyperllama_nb.service.parsing.thinking import Thinking
 from hyperllama_nb.service.parsing.tools import ToolParser, parser_for
 
 
-@dataclass(frozen=True, slots=True)
-class Parsed:
+class Parsed(NamedTuple):
     """What a piece of generated text came to; all empty while text is held back."""
 
     text: str = ""

@@ -19,7 +19,15 @@ from hyperllama_nb.service.options import Options, parse_keep_alive
 from hyperllama_nb.service.parsing import ToolCall
 from hyperllama_nb.service.routes.ollama import find
 from hyperllama_nb.service.running import Report
-from hyperllama_nb.service.wire import LEASE_HEADER, PROGRESS_HEADER, Body, Lines, now, valued
+from hyperllama_nb.service.wire import (
+    LEASE_HEADER,
+    PROGRESS_HEADER,
+    Body,
+    Lines,
+    TextLine,
+    now,
+    valued,
+)
 
 routes = web.RouteTableDef()
 
@@ -136,8 +144,8 @@ async def _run(
     lines = Lines(request)
     report: Report | None = lines.write if private_header(request, PROGRESS_HEADER) else None
 
-    def line(piece: Piece, *, done: bool) -> dict[str, Any]:
-        return {"model": model, "created_at": now(), **shape(piece), "done": done}
+    def line(piece: Piece, *, done: bool, time: str = "") -> dict[str, Any]:
+        return {"model": model, "created_at": time or now(), **shape(piece), "done": done}
 
     check(ask, service.store)
     if body.get("_debug_render_only", bool):
@@ -155,14 +163,17 @@ async def _run(
             return web.json_response(loaded)
         return await lines.send(_once(loaded))
 
-    async def parts() -> AsyncGenerator[dict[str, Any], None]:
+    text_line = TextLine(lambda time, text: line(Piece(text), done=False, time=time))
+
+    async def parts() -> AsyncGenerator[Mapping[str, Any] | bytes, None]:
         async with contextlib.aclosing(
             generate(manager, ask, report if stream else None)
         ) as pieces:
             async for piece in pieces:
                 if isinstance(piece, Piece):
-                    if stream:
-                        yield line(piece, done=False)
+                    if not stream:
+                        continue
+                    yield text_line(piece.text) if piece.plain else line(piece, done=False)
                 else:
                     whole = Piece() if stream else piece.whole
                     yield {**line(whole, done=True), **last(piece), **piece.metrics()}
