@@ -1,5 +1,6 @@
 """Where a user's service is found: the runtime directory and the files in it."""
 
+import contextlib
 import os
 import stat
 import sys
@@ -113,6 +114,31 @@ def engine_log(model: str) -> Path:
     directory.mkdir(mode=0o700, exist_ok=True)
     safe = "".join(c if c.isalnum() or c in "._-" else "_" for c in model)
     return directory / f"{safe}.log"
+
+
+def last_model() -> str | None:
+    """Return the model that a notebook of this user ran last; None if none is known."""
+    try:
+        return _last_path().read_text(encoding="utf-8").strip() or None
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def remember_last(model: str | None) -> None:
+    """Note the model that a notebook ran; None forgets it. A disk that is full is no error."""
+    path = _last_path()
+    fresh = path.with_suffix(".new")
+    with contextlib.suppress(OSError):
+        if model is None:
+            path.unlink(missing_ok=True)
+            return
+        fresh.touch(mode=0o600)
+        fresh.write_text(model + "\n", encoding="utf-8")
+        fresh.replace(path)
+
+
+def _last_path() -> Path:
+    return runtime_dir() / "last-model"
 
 
 def cache_dir() -> Path:

@@ -8,12 +8,16 @@ from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_exp
 from traitlets import Dict, Unicode
 
 from hyperllama_nb.errors import HyperLlamaError
+from hyperllama_nb.magics import _prewarm
 
 if TYPE_CHECKING:
     from argparse import Namespace
 
     from hyperllama_nb.client import Response
     from hyperllama_nb.display.sinks import Sink
+
+_LOAD = ("num_ctx", "backend")
+"""The options that decide which engine is loaded."""
 
 
 @magics_class
@@ -30,9 +34,24 @@ class HyperLlamaMagics(Magics):
         "", help="How long a model stays loaded once no notebook uses it, such as '30m'."
     ).tag(config=True)
 
+    prewarm = Unicode(
+        _prewarm.LAST,
+        allow_none=True,
+        help="The model to load in the background as soon as the extension is loaded: a name, "
+        "'last' for the one that a notebook of yours ran last, or None.",
+    ).tag(config=True)
+
     def __init__(self, shell: Any, **kwargs: Any) -> None:
         super().__init__(shell, **kwargs)
         self._chats: dict[str, list[dict[str, Any]]] = {}
+        self._begin()
+        self.observe(self._begin, "prewarm")
+
+    def _begin(self, _: Any = None) -> None:
+        """Begin to load what the first cell will probably ask for."""
+        if self.prewarm:
+            load = {name: self.options[name] for name in _LOAD if name in self.options}
+            _prewarm.begin(self.prewarm, load, self.keep_alive)
 
     @no_var_expand
     @line_cell_magic

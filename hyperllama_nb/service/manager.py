@@ -19,6 +19,7 @@ from hyperllama_nb.service.config import HyperLlamaService
 from hyperllama_nb.service.deaths import Deaths
 from hyperllama_nb.service.desks import Desk, Desks, telling
 from hyperllama_nb.service.endings import Endings
+from hyperllama_nb.service.last import Last
 from hyperllama_nb.service.launching import UNKNOWN_BATCH, choose
 from hyperllama_nb.service.leases import Lease
 from hyperllama_nb.service.metrics import Metrics
@@ -51,6 +52,7 @@ class Manager:
         remove = self._endings.remove
         self._room = Room(self.engines, settings.max_loaded_models, self._changes, remove)
         self._deaths = Deaths()
+        self.last = Last()
         self.warming = Warming(store, backends, settings, self.engines, self._changes)
         self._watches: set[asyncio.Task[None]] = set()
         self._reaper: asyncio.Task[None] | None = None
@@ -108,6 +110,8 @@ class Manager:
                 holder = self.leases.get(lease or "")
                 if holder is not None and keep_alive != 0:
                     self._hold(engine, {holder.id})
+                if holder is not None and holder.kind == "kernel":
+                    self.last.note(engine)
                 if keep_alive is not None:
                     engine.keep_alive = keep_alive
                 try:

@@ -56,6 +56,7 @@ class Service:
         self.backends = load_backends() if backends is None else backends
         self.metrics = Metrics()
         self.manager = Manager(self.store, self.backends, self.settings, self.metrics)
+        self.manager.last.kept = host == "process"
         self.metrics.watch(self.manager.engines.values)
         hosts = frozenset(host.lower() for host in self.settings.pull_hosts)
         runs = partial(runs_as_it_is, self.backends, self.settings)

@@ -52,11 +52,12 @@ class Cell:
 
 
 class Kernel:
-    """A kernel process and a client to it."""
+    """A kernel process and a client to it; `prewarm` is what the extension begins to load."""
 
-    def __init__(self) -> None:
+    def __init__(self, prewarm: str | None = None) -> None:
         self.manager = KernelManager(kernel_name="python3")
-        self.manager.start_kernel(env=dict(os.environ))
+        settings = [f"--HyperLlamaMagics.prewarm={prewarm}"]
+        self.manager.start_kernel(env=dict(os.environ), extra_arguments=settings)
         self.client = self.manager.blocking_client()
         self.client.start_channels()
         self.client.wait_for_ready(timeout=60)
@@ -124,9 +125,9 @@ class Kernel:
 
 
 @contextmanager
-def kernel() -> Iterator[Kernel]:
+def kernel(prewarm: str | None = None) -> Iterator[Kernel]:
     """Run a kernel with the extension loaded for the duration of the block."""
-    started = Kernel()
+    started = Kernel(prewarm)
     try:
         loaded = started.run("%load_ext hyperllama_nb")
         assert loaded.status == "ok", loaded.messages

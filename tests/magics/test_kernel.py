@@ -6,7 +6,10 @@ import time
 import pytest
 from jupyter_client.manager import KernelManager
 
+from hyperllama_nb.runtime import remember_last
+from hyperllama_nb.testing import Script
 from tests.client.fakeservice import words
+from tests.service.hosting import hosting, until
 
 pytestmark = pytest.mark.slow
 
@@ -16,9 +19,9 @@ GENERATE = "POST /api/generate"
 class Notebook:
     """Runs cells and keeps what they show."""
 
-    def __init__(self):
+    def __init__(self, *settings):
         self.manager = KernelManager()
-        self.manager.start_kernel()
+        self.manager.start_kernel(extra_arguments=[*settings])
         self.client = self.manager.client()
         self.client.start_channels()
         self.client.wait_for_ready(timeout=60)
@@ -140,3 +143,34 @@ def test_a_call_that_waits_tells_so(service, notebook):
     assert status == "ok"
     assert "Loading m: compile" in displays(shown)[0]["data"]["text/plain"]
     assert displays(shown)[-1]["data"]["text/plain"].startswith("Waited ")
+
+
+def test_the_first_cell_joins_a_load_that_the_extension_began():
+    with hosting("process", [Script(startup=3.0)]) as service:
+        notebook = Notebook("--HyperLlamaMagics.prewarm=tiny")
+        try:
+            until(lambda: service.told("pid"))
+            assert service.told("leases") == 0
+            status, _, shown = notebook.run("%%llm tiny\nHi")
+            assert status == "ok"
+            [first, *_, last] = displays(shown)
+            # The present stage at once, with the time since the load began.
+            assert first["data"]["text/plain"].startswith("Loading tiny:latest: ")
+            assert "Paris" in last["data"]["text/plain"]
+            assert service.told("leases") == 1
+            assert service.told("requests") == 1
+        finally:
+            notebook.close()
+
+
+def test_the_next_notebook_loads_what_the_last_one_ran():
+    with hosting("process") as service:
+        remember_last("tiny:latest")
+        notebook = Notebook()
+        try:
+            until(lambda: service.told("state") == "ready")
+            assert service.told("requests") == 0
+            status, _, shown = notebook.run("1 + 1")
+            assert (status, shown) == ("ok", [])
+        finally:
+            notebook.close()
