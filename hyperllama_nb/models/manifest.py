@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
+from functools import cached_property, lru_cache
 from pathlib import PurePosixPath
 from typing import Any, Self
 
@@ -81,7 +82,7 @@ class Manifest:
     messages: tuple[Mapping[str, Any], ...] = ()
     modified_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Return 64 hex digits that name the content: equal for copies under other names."""
         content = self._plain()
@@ -189,6 +190,15 @@ class Manifest:
 
     def _plain(self) -> dict[str, Any]:
         return {**asdict(self), "modified_at": self.modified_at.isoformat()}
+
+
+@lru_cache(maxsize=64)
+def read_manifest(text: bytes) -> Manifest:
+    """Return the manifest with this text, one for all who read it: each request does.
+
+    Raises StoreError as `Manifest.from_json` does.
+    """
+    return Manifest.from_json(text)
 
 
 _NAME_FIELDS = ("host", "namespace", "model", "tag")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from hyperllama_nb.errors import ConflictError, ModelNotFoundError, StoreError
 from hyperllama_nb.models import external, views
-from hyperllama_nb.models.manifest import Manifest
+from hyperllama_nb.models.manifest import Manifest, read_manifest
 from hyperllama_nb.models.names import Name
 from hyperllama_nb.models.progress import Progress
 from hyperllama_nb.models.work import Fetched, never, quiet
@@ -61,7 +61,7 @@ class Store:
         """
         wanted = _name(name)
         try:
-            return Manifest.from_json(self._manifest_path(wanted).read_bytes())
+            return read_manifest(self._manifest_path(wanted).read_bytes())
         except (FileNotFoundError, NotADirectoryError):
             raise ModelNotFoundError(self._not_found(wanted)) from None
         except OSError as error:
@@ -215,7 +215,7 @@ class Store:
         """Yield each manifest, None for one that cannot be read."""
         for path in sorted((self.root / "manifests").glob("*/*/*/*")):
             try:
-                yield Manifest.from_json(path.read_bytes())
+                yield read_manifest(path.read_bytes())
             except FileNotFoundError:
                 continue
             except (OSError, StoreError) as error:
