@@ -40,6 +40,12 @@ def jupyter_server(place: Path, token: str) -> Iterator[str]:
             process.wait(timeout=30)
 
 
+def pid_of(place: Path) -> int:
+    """Return the process of the server that runs with its files at `place`."""
+    [path] = (place / "runtime").glob("jpserver-*.json")
+    return int(json.loads(path.read_text("utf-8"))["pid"])
+
+
 def _url(runtime: Path, process: "subprocess.Popen[bytes]", log: Path) -> str:
     """Wait for the file in which the server says where it listens."""
     deadline = time.monotonic() + PATIENCE

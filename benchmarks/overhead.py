@@ -1,205 +1,237 @@
-"""What the service and the Jupyter door add to an engine, and what a client costs to begin.
+"""What the service and the Jupyter door add to an engine.
 
-Run it on an otherwise idle machine: `python benchmarks/overhead.py [--pairs 20]`. The three ways
-take turns within one process, so that slow phases of the machine meet them alike: straight to the
-engine's socket, through the service's socket, and through a Jupyter server on loopback.
+Run it on an otherwise idle machine. The ways in take turns, so that slow phases of the machine
+meet them alike; intervals are 95 % bootstrap intervals of the median over the turns.
+
+    python benchmarks/overhead.py                     scripted engines: CPU time, first token
+    python benchmarks/overhead.py --profile           where the service's CPU time goes
+    python benchmarks/overhead.py --model NAME [--streams 8]     a real engine, and %load_ext
+
+Scripted engines (100 tokens a second for each stream, one write for each token) keep the engine's
+own work and noise out; each of the three ways has the same client, on a new connection each time.
 """
 
 import argparse
 import asyncio
-import json
 import random
 import secrets
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import httpx
-from door import jupyter_server
+import psutil
+from attaching import attach_cost, load_ext_cost
+from door import jupyter_server, pid_of
+from pace import cost, idle_share
+from sampling import report as report_profile
+from scripted import MODEL, Scripted, scripted_service
+from streams import Run, Way, ask, door_way, engine_way, rate_of, service_way, together
 
 from hyperllama_nb import Client
-from hyperllama_nb.engines.openai import Wire, sampling
+from hyperllama_nb.engines.openai import sampling
 from hyperllama_nb.models.store import Store
 from hyperllama_nb.runtime import socket_path
 from hyperllama_nb.service.prompt import Prompter
 
 RESAMPLES = 10_000
 
-WAYS = ("engine", "service", "door")
+RATE = 100.0
+"""Tokens a second of each stream of a scripted engine."""
 
+FIRST = 0.05
+"""Seconds to the first token of a scripted engine."""
 
-@dataclass
-class Run:
-    """One generation: seconds to the first token, and tokens a second from the first on."""
+WINDOW = 4.0
+"""Seconds of streaming in one measurement of CPU time."""
 
-    first: float
-    rate: float
-
-
-def through_http(http: httpx.Client, model: str, prompt: str, options: dict[str, Any]) -> Run:
-    body = {"model": model, "prompt": prompt, "options": options}
-    started = time.perf_counter()
-    first = last = started
-    count = 0
-    final: dict[str, Any] = {}
-    rest = b""
-    with http.stream("POST", "/api/generate", json=body) as answer:
-        answer.raise_for_status()
-        for data in answer.iter_raw():
-            *lines, rest = (rest + data).split(b"\n")
-            for line in lines:
-                final = json.loads(line)
-                if final["response"]:
-                    last = time.perf_counter()
-                    if not count:
-                        first = last
-                    count += 1
-    return Run(first - started, (final["eval_count"] - 1) / (last - first))
-
-
-def at_engine(socket: Path, model: str, ids: Sequence[int], params: dict[str, object]) -> Run:
-    async def run() -> Run:
-        wire = Wire(socket)
-        started = time.perf_counter()
-        first = last = started
-        count = tokens = 0
-        async for event in wire.stream(ids, {"model": model, **params}):
-            if event.text:
-                last = time.perf_counter()
-                if not count:
-                    first = last
-                count += 1
-            tokens = event.output_tokens or tokens
-        return Run(first - started, (tokens - 1) / (last - first))
-
-    return asyncio.run(run())
+MANY = 8
 
 
 def interval(
     values: Sequence[float], statistic: Callable[[Sequence[float]], float] = statistics.median
 ) -> str:
-    """Return the statistic with its 95 % percentile-bootstrap interval over the pairs."""
+    """Return the statistic with its 95 % percentile-bootstrap interval."""
     rng = random.Random(0)
     spread = sorted(statistic(rng.choices(values, k=len(values))) for _ in range(RESAMPLES))
     low, high = spread[int(0.025 * RESAMPLES)], spread[int(0.975 * RESAMPLES)]
     return f"{statistic(values):.4g} [{low:.4g}, {high:.4g}]"
 
 
-def attach_cost(rounds: int) -> tuple[list[float], list[float]]:
-    """Return the milliseconds of a fresh process: its imports, then attach and first answer."""
-    script = (
-        "import time, json; t = time.perf_counter()\n"
-        "import httpx, hyperllama_nb.client\n"
-        "imported = time.perf_counter()\n"
-        "hyperllama_nb.client.Client().ps()\n"
-        "done = time.perf_counter()\n"
-        "print(json.dumps([(imported - t) * 1e3, (done - imported) * 1e3]))"
-    )
-    imports, attaches = zip(*(measured(script) for _ in range(rounds)), strict=True)
-    return list(imports), list(attaches)
+def row(words: str, values: Sequence[float]) -> None:
+    print(f"{words:<44}{interval(values)}", flush=True)
 
 
-def measured(script: str) -> tuple[float, float]:
-    """Return the two numbers that a script in a new interpreter prints last."""
-    done = subprocess.run(
-        [sys.executable, "-c", script], check=True, capture_output=True, text=True
-    )
-    first, second = json.loads(done.stdout.splitlines()[-1])
-    return first, second
-
-
-def load_ext_cost(rounds: int) -> tuple[list[float], list[float]]:
-    """Return the milliseconds and megabytes that `%load_ext` takes in a warm interpreter."""
-    script = (
-        "import time, psutil, json\n"
-        "from IPython.core.interactiveshell import InteractiveShell\n"
-        "shell = InteractiveShell.instance()\n"
-        "shell.run_cell('1')\n"
-        "me = psutil.Process(); before = me.memory_info().rss; t = time.perf_counter()\n"
-        "shell.run_line_magic('load_ext', 'hyperllama_nb')\n"
-        "took = (time.perf_counter() - t) * 1e3\n"
-        "print(json.dumps([took, (me.memory_info().rss - before) / 1e6]))"
-    )
-    times, sizes = zip(*(measured(script) for _ in range(rounds)), strict=True)
-    return list(times), list(sizes)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", default="smollm2:135m")
-    parser.add_argument("--pairs", type=int, default=20)
-    parser.add_argument("--tokens", type=int, default=128)
-    args = parser.parse_args()
-
-    client = Client()
-    client.load(args.model)
+def scripted(pairs: int) -> None:
+    """Print the CPU time of a token, and what is added to the time to the first token."""
     token = secrets.token_hex(16)
-    with (
-        tempfile.TemporaryDirectory() as place,
-        jupyter_server(Path(place), token) as url,
-        httpx.Client(
-            transport=httpx.HTTPTransport(uds=str(socket_path())), base_url="http://service"
-        ) as service,
-        httpx.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}) as door,
-    ):
-        service.timeout = door.timeout = httpx.Timeout(120)
-        turns = compare(client, service, door, args.model, args.pairs, args.tokens)
-    report(turns, args.tokens)
-    imports, attaches = attach_cost(args.pairs)
-    print(f"attach of a second client, ms       {interval(attaches)}")
-    print(f"  and its imports before, ms        {interval(imports)}")
-    times, sizes = load_ext_cost(args.pairs)
-    print(f"%load_ext, ms                       {interval(times)}")
-    print(f"%load_ext, MB                       {interval(sizes)}")
+    with ExitStack() as stack:
+        place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="over", dir="/tmp")))
+        service = stack.enter_context(scripted_service(place, rate=RATE, first=FIRST, slots=MANY))
+        jupyter = place / "jupyter"
+        jupyter.mkdir()
+        url = stack.enter_context(jupyter_server(jupyter, token))
+        ways = [service_way(service.socket), door_way(url, token)]
+        for way in ways:
+            asyncio.run(ask(way, body_for(MODEL, 2)))
+        cpu_times(ways, {"service": service.pid, "door": pid_of(jupyter)}, max(4, pairs // 4))
+        ids = list(range(16))
+        engine = {"model": f"{MODEL}:latest", "prompt": ids, "max_tokens": 4, "stream": True}
+        bodies = {"engine": engine, "service": body_for(MODEL, 4), "door": body_for(MODEL, 4)}
+        ways.insert(0, engine_way(loaded_engine(MODEL)))
+        turns = in_turns(ways, pairs, lambda way, _: [bodies[way.name]])
+        print(f"time to the first token, an engine of {FIRST * 1e3:.0f} ms, {pairs} turns")
+        firsts(turns)
 
 
-def compare(
-    client: Client, service: httpx.Client, door: httpx.Client, model: str, rounds: int, tokens: int
-) -> list[dict[str, Run]]:
-    """Return the runs of each round, one a way; a round before them warms up."""
-    [engine] = [e for e in client.status()["engines"] if e["model"] == model]
-    manifest = Store().get(model)
-    prompter = Prompter(Store().view(manifest), manifest)
-    options: dict[str, Any] = {"temperature": 0, "num_predict": tokens}
-    params = {**sampling({"temperature": 0.0}), "max_tokens": tokens}
-    socket = Path(engine["socket"])
-    turns: list[dict[str, Run]] = []
+def cpu_times(ways: Sequence[Way], pids: dict[str, int], windows: int) -> None:
+    """Print the CPU time for each token of each process on the way, idle time taken off."""
+    idle = {name: idle_share(pid, WINDOW) for name, pid in pids.items()}
+    for streams in (1, MANY):
+        found: dict[str, list[float]] = {way.name: [] for way in ways}
+        rates = []
+        for _ in range(windows):
+            for way in ways:
+                taken = cost(pids[way.name], way, MODEL, streams, WINDOW, idle[way.name])
+                found[way.name].append(taken.micros)
+                rates.append(taken.rate)
+        print(f"{streams} x {RATE:.0f} tokens/s ({statistics.median(rates):.0f} measured)")
+        for name, micros in found.items():
+            row(f"  CPU time of the {name} for a token, µs", micros)
+
+
+def profile(seconds: float) -> None:
+    """Print where the CPU time of the service goes: while tokens flow, and in short requests."""
+    for streams in (1, MANY, 0):
+        with tempfile.TemporaryDirectory(prefix="over", dir="/tmp") as place:
+            samples = Path(place, "samples")
+            with scripted_service(
+                Path(place), rate=RATE, first=0.0, slots=MANY, profile=samples
+            ) as service:
+                title = profiled(service, streams, seconds)
+            print(title)
+            report_profile(samples)
+
+
+def profiled(service: Scripted, streams: int, seconds: float) -> str:
+    """Keep the service busy with streams, or with one request after another; say with what."""
+    way = service_way(service.socket)
+    asyncio.run(ask(way, body_for(MODEL, 2)))
+    service.begin_profile()
+    if streams:
+        taken = cost(service.pid, way, MODEL, streams, seconds)
+        return f"{streams} x {taken.rate / streams:.0f} tokens/s: {taken.micros:.0f} µs a token"
+    count, used = 0, psutil.Process(service.pid).cpu_times().user
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        asyncio.run(ask(way, body_for(MODEL, 1)))
+        count += 1
+    used = psutil.Process(service.pid).cpu_times().user - used
+    return f"requests for one token: {used / count * 1e6:.0f} µs (user) a request"
+
+
+def body_for(model: str, tokens: int, prompt: str = "Tell me a story.") -> dict[str, Any]:
+    return {
+        "model": model,
+        "prompt": prompt,
+        "options": {"temperature": 0, "num_predict": tokens},
+    }
+
+
+def loaded_engine(model: str) -> Path:
+    """Return the socket of the engine that the service has loaded for a model."""
+    with Client() as client:
+        engines = client.status()["engines"]
+    [socket] = [e["socket"] for e in engines if e["model"].startswith(model)]
+    return Path(socket)
+
+
+def in_turns(
+    ways: Sequence[Way], rounds: int, bodies: Callable[[Way, int], list[dict[str, Any]]]
+) -> list[dict[str, list[Run]]]:
+    """Return the streams of each round by way; who is first goes round, a round before warms up."""
+    turns = []
     for number in range(rounds + 1):
-        prompt = f"Write a long story about the number {number}."
-        ids = prompter.fit_prompt(prompt, 4096).ids
-        # Who is first finds no prefix in the cache, so the order goes round.
-        order = [WAYS[(number + turn) % len(WAYS)] for turn in range(len(WAYS))]
-        runs: dict[str, Run] = {}
-        for way in order:
-            if way == "engine":
-                runs[way] = at_engine(socket, model, ids, params)
-            else:
-                runs[way] = through_http(
-                    service if way == "service" else door, model, prompt, options
-                )
+        start = number % len(ways)
+        runs: dict[str, list[Run]] = {}
+        for way in (*ways[start:], *ways[:start]):
+            runs[way.name] = asyncio.run(together(way, bodies(way, number)))
         if number:
             turns.append(runs)
     return turns
 
 
-def report(turns: list[dict[str, Run]], tokens: int) -> None:
-    print(f"{len(turns)} rounds of {tokens} tokens, median [95 % interval]")
-    for way in WAYS:
-        print(f"{way + ', tokens/s':<36}{interval([runs[way].rate for runs in turns])}")
-    for way in WAYS[1:]:
-        ratios = [runs[way].rate / runs["engine"].rate for runs in turns]
-        print(f"{f'ratio {way} / engine, tokens/s':<36}{interval(ratios)}")
-    firsts = [runs["engine"].first * 1e3 for runs in turns]
-    print(f"{'engine, time to first token, ms':<36}{interval(firsts)}")
-    for way in WAYS[1:]:
-        added = [(runs[way].first - runs["engine"].first) * 1e3 for runs in turns]
-        print(f"{f'added by the {way}, ms':<36}{interval(added)}")
+def firsts(turns: Sequence[dict[str, list[Run]]]) -> None:
+    """Print the engine's time to the first token, and what each other way adds to it."""
+
+    def millis(runs: Sequence[Run]) -> float:
+        return statistics.mean(run.first for run in runs) * 1e3
+
+    row("  engine, ms", [millis(turn["engine"]) for turn in turns])
+    for name in ("service", "door"):
+        row(f"  added by the {name}, ms", [millis(t[name]) - millis(t["engine"]) for t in turns])
+
+
+def real(model: str, pairs: int, tokens: int, streams: int) -> None:
+    """Compare the three ways to a real engine of the user's service, and print what they give."""
+    client = Client()
+    client.load(model)
+    manifest = Store().get(model)
+    prompter = Prompter(Store().view(manifest), manifest)
+    params = {**sampling({"temperature": 0.0}), "max_tokens": tokens}
+    known = {"model": manifest.name.display, "stream": True, **params}
+    known["stream_options"] = {"include_usage": True}
+
+    def bodies(way: Way, number: int) -> list[dict[str, Any]]:
+        prompts = [f"Write a long story about {number} and {n}." for n in range(streams)]
+        if way.name != "engine":
+            return [body_for(model, tokens, prompt) for prompt in prompts]
+        return [{**known, "prompt": prompter.fit_prompt(text, 4096).ids} for text in prompts]
+
+    token = secrets.token_hex(16)
+    with tempfile.TemporaryDirectory() as place, jupyter_server(Path(place), token) as url:
+        ways = [
+            engine_way(loaded_engine(manifest.name.display)),
+            service_way(socket_path()),
+            door_way(url, token),
+        ]
+        turns = in_turns(ways, pairs, bodies)
+    print(f"{pairs} turns of {streams} x {tokens} tokens of {model}")
+    for way in ways:
+        row(f"  {way.name}, tokens/s", [rate_of(turn[way.name]) for turn in turns])
+    for way in ways[1:]:
+        ratios = [rate_of(turn[way.name]) / rate_of(turn["engine"]) for turn in turns]
+        row(f"  {way.name} / engine, ratio", ratios)
+    print("time to the first token")
+    firsts(turns)
+    imports, attaches = attach_cost(pairs)
+    row("attach of a second client, ms", attaches)
+    row("  and its imports before, ms", imports)
+    times, sizes = load_ext_cost(pairs)
+    row("%load_ext, ms", times)
+    row("%load_ext, MB", sizes)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", help="use the user's service and this model")
+    parser.add_argument("--streams", type=int, default=1, help="with --model: that many at once")
+    parser.add_argument("--pairs", type=int, default=20)
+    parser.add_argument("--tokens", type=int, default=128)
+    parser.add_argument("--profile", action="store_true")
+    parser.add_argument("--seconds", type=float, default=30, help="of each profile")
+    args = parser.parse_args()
+    if args.profile:
+        profile(args.seconds)
+    elif args.model:
+        real(args.model, args.pairs, args.tokens, args.streams)
+    else:
+        scripted(args.pairs)
 
 
 if __name__ == "__main__":
