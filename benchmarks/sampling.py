@@ -16,14 +16,9 @@ INTERVAL = 0.001
 """Seconds of CPU time between two samples; the kernel's tick may be longer."""
 
 STAGES = (
-    (
-        "write NDJSON",
-        "service/wire:Lines service/wire:Stream service/wire:TextLine service/wire:now",
-    ),
-    (
-        "write NDJSON",
-        "service/wire:now routes/generation: aiohttp/web_response: aiohttp/http_writer:",
-    ),
+    ("write NDJSON", "service/wire:Lines service/wire:Stream service/wire:TextLine"),
+    ("write NDJSON", "service/wire:now routes/generation: aiohttp/http_writer:"),
+    ("write NDJSON", "aiohttp/web_response:"),
     ("parse", "service/wire: service/options: service/messages: service/checks: models/"),
     ("template, tokenise", "service/prompt: service/tokens: service/template: service/fitting:"),
     ("admission", "service/manager: service/admission: service/desks: service/changes:"),
