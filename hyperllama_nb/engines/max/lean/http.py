@@ -2,7 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, cast
 
 from .errors import RefusedError
 
@@ -88,8 +88,8 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # A cast, since other event loops' transports are no subclasses.
+        self._transport = cast("asyncio.Transport", transport)
         self._server.opened(self)
 
     def data_received(self, data: bytes) -> None:

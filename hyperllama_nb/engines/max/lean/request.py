@@ -44,7 +44,7 @@ class Sampling:
     seed: int | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Request:
     """A prompt, and how to go on from it.
 

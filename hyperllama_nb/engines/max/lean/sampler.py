@@ -31,8 +31,6 @@ class Sampler:
             or sampling.presence_penalty != 0
             or sampling.frequency_penalty != 0
         )
-        self.plain = sampling.temperature <= 0 and not self.penalised
-        """Whether the likeliest token is taken as it is."""
 
     def draw(self, logits: "Logits", history: "Ids", allowed: "NDArray[np.bool_] | None") -> int:
         """Return a token for a row of logits, which is left as it is.
@@ -45,14 +43,13 @@ class Sampler:
             row = self._penalise(row.copy(), history)
         if allowed is not None:
             row = np.where(allowed, row, np.float32(-np.inf))
-        if self._s.temperature <= 0:
-            token = int(row.argmax())
-            if not math.isfinite(row[token]):
-                raise ValueError("the logits are not finite")
-            return token
-        ids, weights = self._candidates(row)
-        if not len(ids) or not math.isfinite(weights[0]):
+        # Where one is no number, it is the largest to numpy.
+        best = int(row.argmax())
+        if not math.isfinite(row[best]):
             raise ValueError("the logits are not finite")
+        if self._s.temperature <= 0:
+            return best
+        ids, weights = self._candidates(row, row[best])
         sums = np.exp((weights - weights.max()) / self._s.temperature).cumsum()
         place = int(np.searchsorted(sums, self._random.random() * sums[-1], side="right"))
         return int(ids[min(place, len(ids) - 1)])
@@ -67,8 +64,8 @@ class Sampler:
         row[ids] = values - counts * s.frequency_penalty - s.presence_penalty
         return row
 
-    def _candidates(self, row: "Logits") -> "tuple[Ids, NDArray[np.float64]]":
-        """Return the tokens to draw from, and their logits, the likeliest first where cut."""
+    def _candidates(self, row: "Logits", top: np.float32) -> "tuple[Ids, NDArray[np.float64]]":
+        """Return the tokens to draw from and their logits, of which `top` is the largest."""
         s = self._s
         size = row.size
         if 0 < s.top_k < size:
@@ -77,10 +74,10 @@ class Sampler:
             total = None
         elif s.typical_p < 1 or s.top_p < 1:
             # The whole mass counts, and only its largest parts are put in order.
-            total = float(np.exp(row - row.max()).sum(dtype=np.float64))
+            total = float(np.exp(row - top).sum(dtype=np.float64))
             ids, weights = self._enough(row, total)
         elif s.min_p > 0:
-            ids = np.flatnonzero(row >= row.max() + np.float32(math.log(s.min_p)))
+            ids = np.flatnonzero(row >= top + np.float32(math.log(s.min_p)))
             return ids, row[ids].astype(np.float64)
         else:
             ids = np.flatnonzero(row > -np.inf)
@@ -88,16 +85,16 @@ class Sampler:
         keep = np.isfinite(weights)
         if not keep.all():
             ids, weights = ids[keep], weights[keep]
-        if s.typical_p < 1 and len(ids):
+        if s.typical_p < 1:
             ids, weights = _typical(ids, weights, s.typical_p)
             total = None
-        if s.top_p < 1 and len(ids):
+        if s.top_p < 1:
             chances = np.exp(weights - weights[0])
             sums = chances.cumsum()
             share = sums / (sums[-1] if total is None else total)
             last = int(np.searchsorted(share, s.top_p, side="left")) + 1
             ids, weights = ids[:last], weights[:last]
-        if s.min_p > 0 and len(ids):
+        if s.min_p > 0:
             keep = weights >= weights.max() + math.log(s.min_p)
             ids, weights = ids[keep], weights[keep]
         return ids, weights
@@ -144,8 +141,6 @@ def largest(row: "Logits", count: int) -> "Ids":
         tops = row[: width * FOLDS].reshape(FOLDS, width).max(axis=0)
         bound = np.partition(tops, width - count)[width - count]
     places = np.flatnonzero(row >= bound)
-    if places.size < count:  # only where values are not numbers
-        return places
     return places[np.argsort(-row[places], kind="stable")[:count]]
 
 
