@@ -25,6 +25,11 @@ _COMMAND = (
     "shows the one in use."
 )
 
+_MISFIT = (
+    "this MAX runs no four-bit weights. Install MAX 26.7.0, or pull the model in float32 (without "
+    "`--quantize`)."
+)
+
 _BY_WORDS = {
     r"out of memory|cannot allocate memory|MemoryError|insufficient memory": _MEMORY,
     r"Worker crashed \(Killed": _BY_CODE[9],
@@ -33,6 +38,7 @@ _BY_WORDS = {
     r"No space left on device": "the disk is full. Free some space, then run it again.",
     r"network port \d+ is already in use|address already in use": _ADDRESS,
     r"AF_UNIX path too long": "its socket's path is too long. Set HYPERLLAMA_RUNTIME_DIR.",
+    r"MisfitError": _MISFIT,
     r"architecture.{0,60}not (supported|found)|not supported.{0,60}architecture": _ARCHITECTURE,
     r"different dtype|not compatible with device|Unknown GGML DType": _ENCODING,
     r"compatible weights cannot be found|encoding.{0,60}not supported": _ENCODING,

@@ -1,0 +1,1 @@
+"""Files that MAX imports into its own interpreter, by their plain names."""
