@@ -222,9 +222,12 @@ class AsyncClient:
         stream: bool = False,
         name: str | None = None,
         compile: bool = True,  # noqa: A002  the field's name on the wire
+        quantize: str | None = None,
     ) -> Record | AsyncStream:
         """Fetch a model into the store; see `Client.pull`."""
-        body = _base.pull_body(model, insecure=insecure, name=name, compile=compile)
+        body = _base.pull_body(
+            model, insecure=insecure, name=name, compile=compile, quantize=quantize
+        )
         lines = await self._begun("pull", "/api/pull", body)
         return lines if stream else await _last(lines)
 

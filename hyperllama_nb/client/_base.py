@@ -205,6 +205,7 @@ def pull_body(
     insecure: bool,
     name: str | None,
     compile: bool,  # noqa: A002  the field's name on the wire
+    quantize: str | None,
 ) -> dict[str, Any]:
     """Return the body of /api/pull: what is as usual stays out."""
     body: dict[str, Any] = {"model": model, "insecure": insecure, "stream": True}
@@ -212,6 +213,8 @@ def pull_body(
         body["name"] = name
     if not compile:
         body["compile"] = False
+    if quantize is not None:
+        body["quantize"] = quantize
     return body
 
 

@@ -178,13 +178,17 @@ class Client:
         stream: bool = False,
         name: str | None = None,
         compile: bool = True,  # noqa: A002  the field's name on the wire
+        quantize: str | None = None,
     ) -> Record | Lines[Record]:
         """Fetch a model into the store; `name` is what to call an `hf:` or `file:` source.
 
-        With `compile` it is compiled there and then, so that its first start need not.
+        With `compile` it is compiled there and then, so that its first start need not. `quantize`
+        re-encodes the weights (`q4_0`); the name then ends in it, unless `name` is given.
         Returns the last progress line, or with `stream` an iterator over all of them.
         """
-        body = _base.pull_body(model, insecure=insecure, name=name, compile=compile)
+        body = _base.pull_body(
+            model, insecure=insecure, name=name, compile=compile, quantize=quantize
+        )
         call = self._call("POST", "/api/pull", body)
         return Lines(call, "pull", self._link.address) if stream else self._last(call, "pull")
 

@@ -44,6 +44,7 @@ class PullOptions(TypedDict, total=False):
     insecure: bool
     name: str | None
     compile: bool
+    quantize: str | None
 
 
 class CreateOptions(TypedDict, total=False):

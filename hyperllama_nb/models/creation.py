@@ -6,12 +6,14 @@ import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from hyperllama_nb.errors import InvalidFileError, RequestError, StoreError
 from hyperllama_nb.models.checkpoint import choose, import_checkpoint
+from hyperllama_nb.models.gguf.importer import import_gguf
 from hyperllama_nb.models.manifest import Manifest
 from hyperllama_nb.models.names import Name
 from hyperllama_nb.models.progress import Progress
@@ -107,20 +109,20 @@ def assemble(
     progress: Callable[[Progress], None] = quiet,
     cancelled: Callable[[], bool] = never,
     runs: Callable[[Manifest, Path], bool] = nobody,
+    quantize: str | None = None,
 ) -> Manifest:
     """Make a model of uploaded files and return its manifest; blocks until it is there.
 
     The files are one GGUF, or safetensors with the config.json and the tokenizer that belong to
-    them. `runs` tells whether a backend runs a GGUF file that cannot be imported. Raises what
-    `check_files` does, InvalidFileError, NoSpaceError, PullCancelledError.
+    them. `runs` tells whether a backend runs a GGUF file that cannot be imported; `quantize`
+    (`q4_0`) re-encodes the weights of one. Raises what `check_files` does, InvalidFileError,
+    NoSpaceError, PullCancelledError.
     """
     places = check_files(store, files)
     name = store.spelled(name)
-    directory = store.root / "partial" / f"create-{uuid.uuid4().hex}"
-    work = Work(directory, progress, cancelled, runs)
-    try:
-        given = directory / "files"
-        given.mkdir(parents=True)
+    with _working(store, Work(_directory(store), progress, cancelled, runs, quantize)) as work:
+        given = work.directory / "files"
+        given.mkdir()
         names = _named(places)
         chosen = choose(names)
         for path in chosen:
@@ -141,17 +143,68 @@ def assemble(
         work.report("writing manifest")
         manifest = changes.apply(fetched.manifest)
         store.install(replace(fetched, manifest=manifest))
+    for digest in files.values():
+        Uploads(store).forget(digest)
+    progress(Progress("success"))
+    return manifest
+
+
+def requantize(
+    store: Store,
+    origin: Name,
+    name: Name,
+    changes: Changes,
+    encoding: str,
+    *,
+    progress: Callable[[Progress], None] = quiet,
+    cancelled: Callable[[], bool] = never,
+) -> Manifest:
+    """Make a model of another one's GGUF file in another encoding, and return its manifest.
+
+    It keeps what the other one has of its own. Raises ModelNotFoundError, RequestError if there
+    is no such file, InvalidFileError, NoSpaceError, PullCancelledError.
+    """
+    base, name = store.get(origin), store.spelled(name)
+    source = store.gguf(base)
+    if source is None:
+        raise RequestError(
+            f"{encoding} is made of a GGUF file, and {base.name.display} did not come as one. Pull "
+            "a GGUF file of the model, best one in F16 or Q8_0."
+        )
+    work = Work(_directory(store), progress, cancelled, quantize=encoding)
+    with _working(store, work):
+        staged = work.stage(source, "source.gguf", "source", link=True)
+        text = f"model:{base.name.display}"
+        made = import_gguf(staged, work, name=name, text=text, revision=base.digest)
+        kept = {field: getattr(base, field) for field in _CARRIED}
+        manifest = changes.apply(replace(made.manifest, **kept))
+        work.report("writing manifest")
+        store.install(replace(made, manifest=manifest))
+    progress(Progress("success"))
+    return manifest
+
+
+_CARRIED = ("license", "license_text", "messages", "options", "system", "template")
+"""What a manifest has that is not of the weights."""
+
+
+def _directory(store: Store) -> Path:
+    return store.root / "partial" / f"create-{uuid.uuid4().hex}"
+
+
+@contextmanager
+def _working(store: Store, work: Work) -> Iterator[Work]:
+    """Have the work's directory for the block; raises StoreError where it cannot be written."""
+    try:
+        work.directory.mkdir(parents=True)
+        yield work
     except OSError as error:
         raise StoreError(
             f"The store in {store.root} cannot be written: {error.strerror or error}. Check its "
             "permissions and the space on its disk."
         ) from error
     finally:
-        shutil.rmtree(directory, ignore_errors=True)
-    for digest in files.values():
-        Uploads(store).forget(digest)
-    progress(Progress("success"))
-    return manifest
+        shutil.rmtree(work.directory, ignore_errors=True)
 
 
 def _named(places: Mapping[str, Path]) -> dict[str, str]:

@@ -28,7 +28,7 @@ OLLAMA = {
     "copy": "self source destination",
     "delete": "self model",
 }
-OURS = {"pull": " name=None compile=True"}
+OURS = {"pull": " name=None compile=True quantize=None"}
 
 
 def shape(function):

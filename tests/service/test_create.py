@@ -279,12 +279,38 @@ def test_adapters_are_refused_in_words(client):
     assert error_of(response).startswith("LoRA adapters are no longer supported")
 
 
-@pytest.mark.compat("POST /api/create", "quantize a GGUF file or a model", "same", "400")
-def test_quantising_is_refused_in_words(client):
+@pytest.mark.compat("POST /api/create", "quantize: a kind that is not there", "same", "400")
+def test_other_quantisations_are_refused_in_words(client):
     body = {"model": "wrong", "from": "tiny", "quantize": "q4_K_M"}
     response = client.post("/api/create", json=body)
     assert response.status_code == 400
-    assert error_of(response).startswith("create-time quantization is not supported")
+    assert error_of(response).startswith("unsupported quantization type")
+
+
+@pytest.mark.compat(
+    "POST /api/create", "quantize: q4_0", "better", "Llama's architecture; of any GGUF file"
+)
+def test_an_upload_and_a_model_become_four_bit(service, client):
+    digest = send(client, gguf_files.tiny_llama())
+    body = {"model": "up", "files": {"a.gguf": digest}, "system": "S"}
+    assert service.lines("/api/create", **body)[1][-1] == {"status": "success"}
+    status, lines = service.lines("/api/create", model="four", quantize="Q4_0", **{"from": "up"})
+    assert (status, lines[-1]) == (200, {"status": "success"})
+    assert any(line["status"] == "quantizing to q4_0" for line in lines)
+    service.lines("/api/create", **{**body, "model": "five", "quantize": "q4_0"})
+    four, five = service.store.get("four"), service.store.get("five")
+    assert four.encoding == five.encoding == "q4_0"
+    assert four.system == "S"
+    assert {f.digest for f in four.files} == {f.digest for f in five.files}
+    shown = client.post("/api/show", json={"model": "four"}).json()
+    assert shown["details"]["quantization_level"] == "Q4_0"
+    for name in ("up", "four", "five"):
+        service.store.delete(name)
+
+
+def test_a_model_without_a_gguf_file_is_not_quantised(service, client):
+    body = {"model": "wrong", "from": "tiny", "quantize": "q4_0", "stream": False}
+    assert "did not come as one" in error_of(client.post("/api/create", json=body))
 
 
 @pytest.mark.parametrize("field", ["remote_host", "renderer", "parser", "info", "draft_files"])
@@ -299,9 +325,9 @@ def test_a_missing_origin_is_pulled(thread, monkeypatch):
     with thread() as service:
         pulled = []
 
-        def pull(store, text, *, name, progress, cancelled, policy):
+        def pull(store, text, *, name, progress, cancelled, policy, quantize):
             pulled.append((text, name))
-            install_tiny(store, name)
+            return install_tiny(store, name)
 
         with monkeypatch.context() as patch:
             patch.setattr("hyperllama_nb.models.store.Store.pull", pull)

@@ -72,15 +72,17 @@ def quantize(path: Path, header: Header, work: Work) -> Staged:
     Raises InvalidFileError if the file changes meanwhile.
     """
     alignment = int(header.metadata.get("general.alignment", 32))
-    total = size_on_disk(header)
+    data = sum(_padded(_size(tensor), alignment) for tensor in header.tensors.values())
     with work.writer(FILE, "weights") as writer, path.open("rb") as file:
         writer.write(_head(file, header, alignment))
         writer.write(bytes(-writer.size % alignment))
+        total = writer.size + data
         for tensor in header.tensors.values():
             for piece in _encoded(file, tensor):
                 writer.write(piece)
-                work.transfer("quantizing to q4_0", None, max(total, writer.size), writer.size)
+                work.transfer("quantizing to q4_0", None, total, writer.size)
             writer.write(bytes(-writer.size % alignment))
+        work.transfer("quantizing to q4_0", None, total, writer.size)
     return writer.staged
 
 
@@ -100,7 +102,7 @@ def _head(file: BinaryIO, header: Header, alignment: int) -> bytes:
         parts.append(_text(tensor.name))
         parts.append(struct.pack(f"<I{len(sizes)}Q", len(sizes), *sizes))
         parts.append(struct.pack("<IQ", kind, offset))
-        offset += -(-_size(tensor) // alignment) * alignment
+        offset += _padded(_size(tensor), alignment)
     return b"".join(parts)
 
 
@@ -130,6 +132,10 @@ def _is_matrix(tensor: Tensor) -> bool:
 def _size(tensor: Tensor) -> int:
     kind = KINDS[_Q4_0 if _is_matrix(tensor) else _F32]
     return math.prod(tensor.shape) // kind.weights * kind.bytes
+
+
+def _padded(size: int, alignment: int) -> int:
+    return -(-size // alignment) * alignment
 
 
 def _text(value: str) -> bytes:

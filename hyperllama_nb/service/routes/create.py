@@ -3,7 +3,7 @@
 import asyncio
 import re
 import uuid
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from functools import partial
 from typing import Any
@@ -17,7 +17,9 @@ from hyperllama_nb.errors import (
     RequestError,
     SlowRequestError,
 )
-from hyperllama_nb.models.creation import Changes, assemble, check_files, derive
+from hyperllama_nb.models.creation import Changes, assemble, check_files, derive, requantize
+from hyperllama_nb.models.gguf.quantize import parse as parse_encoding
+from hyperllama_nb.models.manifest import Manifest
 from hyperllama_nb.models.names import Name
 from hyperllama_nb.models.uploads import Uploads, read_digest
 from hyperllama_nb.models.work import CHUNK
@@ -42,8 +44,6 @@ _TRIAL = "4711"
 
 _REFUSED = {
     "adapters": "LoRA adapters are no longer supported: merge them into the weights first",
-    "quantize": "create-time quantization is not supported: upload a file that is quantized",
-    "quantization": "create-time quantization is not supported: upload a file that is quantized",
     "draft_files": "a draft model is not supported: leave `draft_files` out",
     "remote_host": "a model on another host is not supported: name a model that is here in `from`",
     "renderer": "a renderer is not supported: give the prompt's form as a Jinja `template`",
@@ -71,12 +71,14 @@ async def create(request: web.Request) -> web.StreamResponse:
         )
     if origin and files:
         raise RequestError("Both `from` and `files` were given. A model is made of one of them.")
+    asked = body.get("quantize", str, "") or body.get("quantization", str, "")
+    quantize = parse_encoding(asked) if asked else None
     changes, ignored = await asyncio.to_thread(_changes, body, name)
     if origin:
         local = caller(request).may("admin")
-        lines = _derived(service, _origin(origin), name, changes, ignored, local=local)
+        lines = _derived(service, _origin(origin), name, changes, ignored, quantize, local=local)
     else:
-        lines = _assembled(service, _digests(files), name, changes, ignored)
+        lines = _assembled(service, _digests(files), name, changes, ignored, quantize)
     return await answer(request, lines, stream=body.get("stream", bool, True))
 
 
@@ -86,6 +88,7 @@ async def _derived(
     name: Name,
     changes: Changes,
     ignored: tuple[str, ...],
+    quantize: str | None,
     *,
     local: bool,
 ) -> AsyncGenerator[Line, None]:
@@ -101,6 +104,12 @@ async def _derived(
         base = service.store.get(origin)
     for line in _ignoring(ignored):
         yield line
+    if quantize is not None:
+        job = partial(requantize, service.store, origin, name, changes, quantize)
+        async with aclosing(_run(service, job)) as lines:
+            async for line in lines:
+                yield line
+        return
     for digest in dict.fromkeys(file.digest for file in base.files):
         yield {"status": f"using existing layer {digest}"}
     for digest in changes.layers():
@@ -116,6 +125,7 @@ async def _assembled(
     name: Name,
     changes: Changes,
     ignored: tuple[str, ...],
+    quantize: str | None,
 ) -> AsyncGenerator[Line, None]:
     """Make a model of uploaded files."""
     # What is wrong with the request is told with a status, not in the middle of the progress.
@@ -123,10 +133,15 @@ async def _assembled(
     for line in _ignoring(ignored):
         yield line
     runs = partial(runs_as_it_is, service.backends, service.settings)
-    job = partial(assemble, service.store, files, name, changes, runs=runs)
-    async with aclosing(service.pulls.run(uuid.uuid4(), job)) as lines:
+    job = partial(assemble, service.store, files, name, changes, runs=runs, quantize=quantize)
+    async with aclosing(_run(service, job)) as lines:
         async for line in lines:
             yield line
+
+
+def _run(service: Service, job: Callable[..., Manifest]) -> AsyncGenerator[Line, None]:
+    """Return the progress of a job that is nobody else's."""
+    return service.pulls.run(uuid.uuid4(), job)
 
 
 def _ignoring(names: tuple[str, ...]) -> list[Line]:

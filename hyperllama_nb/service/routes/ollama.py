@@ -15,6 +15,7 @@ from hyperllama_nb.errors import (
     RequestError,
 )
 from hyperllama_nb.models.catalog import ENTRIES
+from hyperllama_nb.models.gguf.quantize import parse as parse_encoding
 from hyperllama_nb.models.manifest import Manifest
 from hyperllama_nb.service.abilities import abilities
 from hyperllama_nb.service.keys import MODEL, SERVICE, caller
@@ -127,12 +128,14 @@ async def pull(request: web.Request) -> web.StreamResponse:
     given = body.get("name", str, "") if body.get("model", str, "") else ""
     if not text.strip():
         raise RequestError("invalid model name")
+    quantize = body.get("quantize", str, "")
     lines = request.app[SERVICE].pulls.pull(
         text,
         given or None,
         local=caller(request).may("admin"),
         insecure=body.get("insecure", bool, False),
         compile=body.get("compile", bool, True),
+        quantize=parse_encoding(quantize) if quantize else None,
     )
     return await answer(request, lines, stream=body.get("stream", bool, True))
 
