@@ -27,6 +27,7 @@ __all__ = ["Address", "Wire", "sampling"]
 Reason = Literal["stop", "length"]
 
 _REASONS: Mapping[str, Reason] = {"stop": "stop", "length": "length"}
+_decode = json.JSONDecoder().raw_decode
 _RESTART = "Run it again: the engine is started anew where it has ended."
 
 
@@ -212,11 +213,13 @@ async def _whole(connection: Connection, head: Head, *, strict: bool = False) ->
 def _parse(payload: bytes) -> dict[str, Any]:
     """Return the object of one frame; raises EngineError for anything else, and for errors."""
     try:
-        # Decoded here, since `loads` looks for each encoding that JSON may have.
-        frame = json.loads(payload.decode())
+        # Not `loads`, which looks for other encodings first, once for each token.
+        text = payload.decode().strip()
+        frame, end = _decode(text)
+        whole = end == len(text)
     except ValueError:
-        frame = None
-    if not isinstance(frame, dict):
+        frame, whole = None, False
+    if not isinstance(frame, dict) or not whole:
         raise EngineError(f"The engine sent what is no JSON object: {payload[:80]!r}. {_RESTART}")
     if frame.get("error"):
         raise EngineError(f"The engine failed while answering: {_message(payload)} {_RESTART}")
