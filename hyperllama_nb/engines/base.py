@@ -144,7 +144,7 @@ class Backend(Protocol):
         """Return how many alternatives the engine tells for a token at most."""
         ...
 
-    def params(self, sampling: Mapping[str, Any]) -> dict[str, Any]:
+    def params(self, spec: LaunchSpec, sampling: Mapping[str, Any]) -> dict[str, Any]:
         """Return wire parameters in the engine's dialect.
 
         `sampling` has what `engines.sampling` makes, and may have `logprobs` (how many

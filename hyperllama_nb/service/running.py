@@ -257,7 +257,8 @@ class RunningEngine:
             raise EngineDiedError(f"The engine for {self.model} is not running. Run it again.")
         self.requests += 1
         self.prompt_tokens += len(ids)
-        stream = self.wire.stream(ids, {"model": self.model, **self.backend.params(params)})
+        dialect = self.backend.params(self.spec, params)
+        stream = self.wire.stream(ids, {"model": self.model, **dialect})
         seen = cached = 0
         try:
             async with contextlib.aclosing(stream):

@@ -120,8 +120,9 @@ class FakeBackend:
         del spec
         return 20
 
-    def params(self, sampling: Mapping[str, Any]) -> dict[str, Any]:
+    def params(self, spec: LaunchSpec, sampling: Mapping[str, Any]) -> dict[str, Any]:
         """Return the parameters that MAX would be sent, and those that a test looks for."""
+        del spec
         left_out = () if "constrain" in self.able else ("schema",)
         return {
             name: value

@@ -180,10 +180,10 @@ def test_memory_is_weights_a_cache_in_float16_and_the_program(spec):
     assert needed.total > needed.weights + needed.cache
 
 
-def test_parameters_are_in_its_dialect():
+def test_parameters_are_in_its_dialect(spec):
     backend = LlamaCppBackend()
     sent = backend.params(
-        {**sampling({"repeat_penalty": 1.1, "top_k": 0, "seed": 0}), "schema": {}}
+        spec, {**sampling({"repeat_penalty": 1.1, "top_k": 0, "seed": 0}), "schema": {}}
     )
     assert sent["repeat_penalty"] == pytest.approx(1.1)
     assert "repetition_penalty" not in sent
@@ -191,8 +191,8 @@ def test_parameters_are_in_its_dialect():
     assert sent["seed"] == SEED_OF_ZERO
     assert sent["json_schema"] == {}
     # It takes the largest number of 32 bits for "draw one", and knows no larger ones.
-    assert backend.params({"seed": 2**32 - 1})["seed"] != 2**32 - 1
-    assert backend.params({"seed": 2**63 - 1})["seed"] < 2**32
+    assert backend.params(spec, {"seed": 2**32 - 1})["seed"] != 2**32 - 1
+    assert backend.params(spec, {"seed": 2**63 - 1})["seed"] < 2**32
 
 
 def test_a_start_goes_through_its_stages():

@@ -127,9 +127,9 @@ def test_an_engine_that_can_constrain_is_told(monkeypatch):
     class Able(FakeBackend):
         """Constrains, though its engine has no field for the schema."""
 
-        def params(self, sampling):
+        def params(self, spec, sampling):
             told.append(sampling.get("schema"))
-            return super().params(sampling)
+            return super().params(spec, sampling)
 
         def capabilities(self, spec: LaunchSpec):
             return super().capabilities(spec) | {"constrain"}

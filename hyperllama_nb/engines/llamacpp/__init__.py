@@ -131,8 +131,9 @@ class LlamaCppBackend:
         del spec
         return MOST_LOGPROBS
 
-    def params(self, sampling: Mapping[str, Any]) -> dict[str, Any]:
+    def params(self, spec: LaunchSpec, sampling: Mapping[str, Any]) -> dict[str, Any]:
         """Return the parameters under llama.cpp's names and in its ranges."""
+        del spec
         named = {_NAMES.get(name, name): value for name, value in sampling.items()}
         if "top_k" in named:
             named["top_k"] = max(0, named["top_k"])
@@ -183,6 +184,7 @@ class LlamaCppBackend:
     def warm(self, spec: LaunchSpec) -> Warmup | None:
         """Return None: llama.cpp is compiled when it is installed."""
         del spec
+        return None
 
     def phase(self, line: str) -> Phase | None:
         """Return the stage that a line of the log announces."""

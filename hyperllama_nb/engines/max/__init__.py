@@ -1,36 +1,25 @@
-"""The backend for Modular MAX: how `max serve` is launched, and how it talks."""
+"""The backend for Modular MAX: which of its two engines is launched, and how."""
 
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hyperllama_nb import _processor
 from hyperllama_nb.engines.base import BackendInfo, Launch, LaunchSpec, Phase, Placement, Warmup
-from hyperllama_nb.engines.max import devices, failures, find, launcher, memory, phases
+from hyperllama_nb.engines.max import devices, failures, find, leaning, memory, phases
+from hyperllama_nb.engines.max.leaning import Lean
+from hyperllama_nb.engines.max.serve import Serve
 from hyperllama_nb.engines.memory import Need
-from hyperllama_nb.errors import EngineStartError
+from hyperllama_nb.errors import EngineMissingError, EngineStartError
 
 if TYPE_CHECKING:
     from hyperllama_nb.hardware import Hardware
     from hyperllama_nb.models.manifest import Manifest
 
-CPU_BATCH = 4
-"""Requests at once on a CPU, where MAX's own default is one after the other."""
-
-CPU_TEXTS, GPU_TEXTS = 8, 64
-"""Texts that are embedded in one step on a CPU or a GPU, where MAX's own default is one."""
-
-CPU_CHUNK = 256
-"""Prompt tokens per step on a CPU: a cancelled long prompt frees the engine after one step."""
-
 LONGEST_WORKDIR = 64
 """Bytes: MAX's processes talk over sockets in there, whose paths have room for 103 in all."""
-
-MOST_LOGPROBS = 7
-
-_UNKNOWN = frozenset({"repeat_last_n", "schema", "typical_p"})
 
 _PASSED = frozenset(
     {
@@ -57,13 +46,39 @@ _FIXED = {
 }
 
 
+REMEMBERED = 1000
+"""Launches whose way is remembered."""
+
+
+class _Chosen(NamedTuple):
+    """How a model is launched, what the engine can do then, and a sentence about it."""
+
+    way: Serve | Lean
+    able: frozenset[str]
+    words: str
+
+
+def _choose(spec: LaunchSpec, told: str | None) -> _Chosen:
+    serve, lean = Serve(), Lean()
+    try:
+        found = find.find(told)
+    except EngineMissingError:
+        return _Chosen(serve, serve.capabilities(spec), "`max serve`, once MAX is there")
+    against = leaning.reason_against(spec, found)
+    if against is None:
+        return _Chosen(lean, lean.capabilities(spec, found), "the lean engine")
+    words = f"`max serve`, since the lean engine does not run it: {against}"
+    return _Chosen(serve, serve.capabilities(spec), words)
+
+
 class MaxBackend:
-    """Launches `max serve` on a Unix socket."""
+    """Launches MAX on a Unix socket: the lean engine where it can, `max serve` otherwise."""
 
     name = "max"
 
     def __init__(self) -> None:
         self._told: str | None = None
+        self._ways: dict[Path, _Chosen] = {}
 
     def hear_of(self, program: str) -> None:
         """Take note of the `max` command in the environment of a client."""
@@ -83,8 +98,8 @@ class MaxBackend:
         return devices.place(manifest, hardware)
 
     def batch(self, spec: LaunchSpec) -> int | None:
-        """Return 4 on a CPU; None on a GPU, where MAX fits the batch to the memory itself."""
-        return CPU_BATCH if spec.placement.device == "cpu" else None
+        """Return the requests at once; None on a GPU, where MAX fits them to the memory itself."""
+        return self._chosen(spec).way.batch(spec)
 
     def check(self, spec: LaunchSpec, hardware: "Hardware") -> None:
         """Raise CannotRunError or NotEnoughMemoryError, in words, if the model cannot run there."""
@@ -93,29 +108,19 @@ class MaxBackend:
 
     def memory(self, spec: LaunchSpec) -> Need:
         """Return what the weights, the cache of keys and values, and MAX itself take."""
-        return memory.need(spec)
+        return memory.need(spec, self._chosen(spec).way.shape)
 
     def capabilities(self, spec: LaunchSpec) -> frozenset[str]:
-        """Return what MAX does with this launch; it can constrain output to a grammar on GPUs."""
-        on_cpu = spec.placement.device == "cpu"
-        # The workers of `max serve` poll: an idle one takes a fifth of a core.
-        always = {"token_ids", "metrics"} | ({"sleeps"} if on_cpu else set())
-        if spec.task == "embed":
-            return frozenset(always | {"embeddings"})
-        always |= {"penalties", "seed", "stop"}
-        return frozenset(always | ({"logprobs"} if on_cpu else set()))
+        """Return what the engine does with this launch."""
+        return self._chosen(spec).able
 
     def most_logprobs(self, spec: LaunchSpec) -> int:
-        """Return 7, the limit of MAX."""
-        del spec
-        return MOST_LOGPROBS
+        """Return 20 for the lean engine, and 7 for `max serve`."""
+        return self._chosen(spec).way.most_logprobs
 
-    def params(self, sampling: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the parameters without those that MAX does not know."""
-        known = {name: value for name, value in sampling.items() if name not in _UNKNOWN}
-        if "logprobs" in known:
-            known["logprobs"] = max(1, known["logprobs"])  # none asked for is none told
-        return known
+    def params(self, spec: LaunchSpec, sampling: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the parameters without those that the engine does not know."""
+        return self._chosen(spec).way.params(sampling)
 
     def command(self, spec: LaunchSpec) -> Launch:
         """Return the command line and environment.
@@ -130,41 +135,39 @@ class MaxBackend:
                 f"{LONGEST_WORKDIR} bytes, which leaves no room for the sockets of MAX. "
                 "Set HYPERLLAMA_RUNTIME_DIR to a shorter path."
             )
-        argv = [
-            *(str(found.python), launcher.__file__, str(spec.socket), "serve"),
-            *("--served-model-name", spec.manifest.name.display),
-            # Where the launcher fails to move the server to the socket, this is where it listens;
-            # port 0 is any free one.
-            *("--host", "127.0.0.1", "--port", "0"),
-            "--allow-cold-interpreter-cache",
-            *_files(spec),
-            *_graph(spec),
-            *_for_task(spec, spec.batch or self.batch(spec)),
-        ]
+        argv = self._chosen(spec).way.command(spec, found, spec.batch or self.batch(spec))
         return Launch(tuple(argv), self._environment(spec, found.version))
 
     def warm(self, spec: LaunchSpec) -> Warmup | None:
-        """Return how to fill MAX's compile cache; None for an engine that embeds.
-
-        MAX's command for it takes a model that can do both for one that generates.
-        """
-        if spec.task == "embed":
-            return None
+        """Return how to fill MAX's compile cache; None for an engine that embeds."""
         found = self.find()
-        graph = _graph(spec)
-        argv = [
-            *(str(found.python), launcher.__file__, str(spec.socket), "warm-cache"),
-            *_files(spec),
-            *graph,
-            # The batch changes the cache of keys and values that it makes, and nothing it compiles.
-            *("--max-batch-size", "1"),
-        ]
-        digest = hashlib.sha256(" ".join(graph).encode()).hexdigest()
+        made = self._chosen(spec).way.warm(spec, found)
+        if made is None:
+            return None
+        argv, graph = made
+        digest = hashlib.sha256(graph.encode()).hexdigest()
         return Warmup(
             Launch(tuple(argv), self._environment(spec, found.version)),
-            f"{spec.manifest.digest[-16:]}-{spec.context}-{digest[:8]}",
+            f"{spec.manifest.digest[-16:]}-{digest[:8]}",
             _cache(spec, found.version),
         )
+
+    def launch(self, spec: LaunchSpec) -> str:
+        """Return the way in which a model is launched, and why, in words."""
+        return self._chosen(spec).words
+
+    def _chosen(self, spec: LaunchSpec) -> "_Chosen":
+        """Return the way of a launch, which stays the same for as long as its engine lives.
+
+        Every request asks for it, and finding MAX reads files.
+        """
+        chosen = self._ways.get(spec.workdir)
+        if chosen is None:
+            chosen = _choose(spec, self._told)
+            if len(self._ways) >= REMEMBERED:
+                self._ways.pop(next(iter(self._ways)))
+            self._ways[spec.workdir] = chosen
+        return chosen
 
     def _environment(self, spec: LaunchSpec, version: str) -> dict[str, str]:
         passed = {
@@ -195,48 +198,3 @@ def _cache(spec: LaunchSpec, version: str) -> Path:
     processors differ.
     """
     return spec.cache / f"max-{version}-{_processor.tag()}"
-
-
-def _files(spec: LaunchSpec) -> list[str]:
-    """Return the options that name the model's files."""
-    weights = _gguf(spec.directory)
-    named = ["--weight-path", str(weights)] if weights is not None else []
-    return ["--model", str(spec.directory), *named]
-
-
-def _graph(spec: LaunchSpec) -> list[str]:
-    """Return the options on which the compiled code depends."""
-    options = [
-        *("--devices", _devices(spec.placement)),
-        *("--quantization-encoding", devices.encoding(spec.manifest, spec.placement)),
-        *("--max-length", str(spec.context)),
-    ]
-    return options if spec.task == "embed" else [*options, "--enable-penalties"]
-
-
-def _for_task(spec: LaunchSpec, batch: int | None) -> list[str]:
-    """Return the options that depend on what the engine is for; `batch` is in requests."""
-    on_cpu = spec.placement.device == "cpu"
-    if spec.task == "embed":
-        # A request has several texts, and MAX queues each for itself. Its queue is ours to bound.
-        texts = CPU_TEXTS if on_cpu else GPU_TEXTS
-        return ["--task", "embeddings_generation", "--max-batch-size", str(texts)]
-    options = ["--max-queue-size", str(spec.max_queue)]
-    if batch is not None:
-        options += ["--max-batch-size", str(batch)]
-    if on_cpu:
-        options += ["--max-batch-input-tokens", str(CPU_CHUNK)]
-    return options
-
-
-def _devices(placement: Placement) -> str:
-    if placement.device == "cpu":
-        return "cpu"
-    return f"gpu:{','.join(map(str, placement.indices))}"
-
-
-def _gguf(directory: Path) -> Path | None:
-    """Return the GGUF that holds the weights, where no safetensors do."""
-    if any(directory.glob("*.safetensors")):
-        return None
-    return min(directory.glob("*.gguf"), default=None)

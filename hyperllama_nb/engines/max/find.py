@@ -97,17 +97,24 @@ def interpreter(command: Path) -> Path | None:
     return Path(words) if words and Path(words).exists() else None
 
 
+def carries(python: Path, project: str) -> bool:
+    """Tell whether a project is installed in the environment of `python`."""
+    places = python.parent.parent.glob("lib/python3*/site-packages")
+    found = any(next(place.glob(f"{project}-*.dist-info"), None) for place in places)
+    return found or _asked_version(python, project) is not None
+
+
 def _version(command: Path, python: Path) -> str | None:
     """Return the version of MAX in the environment of `python`, None if there is none."""
     for metadata in python.parent.parent.glob("lib/python3*/site-packages/max-*.dist-info"):
         return metadata.name.removeprefix("max-").removesuffix(".dist-info")
-    return _asked_version(python, command.stat().st_mtime_ns)
+    return _asked_version(python, "max", command.stat().st_mtime_ns)
 
 
 @functools.lru_cache
-def _asked_version(python: Path, _changed: int) -> str | None:
+def _asked_version(python: Path, project: str, _changed: int = 0) -> str | None:
     """Ask the interpreter, which alone knows where it looks for packages."""
-    question = "import importlib.metadata as m; print(m.version('max'))"
+    question = f"import importlib.metadata as m; print(m.version({project!r}))"
     try:
         answer = subprocess.run(
             [python, "-c", question],

@@ -27,8 +27,11 @@ SERVE = Shape(copies=1.8, engine=540 * MIB)
 """`max serve`: a server and a worker, each with MAX and its libraries; the file is mapped, and the
 matrices are packed anew for the processor."""
 
+LEAN = Shape(copies=1.8, engine=400 * MIB)
+"""The lean engine: one process with MAX and its libraries."""
 
-def need(spec: LaunchSpec, shape: Shape = SERVE) -> Need:
+
+def need(spec: LaunchSpec, shape: Shape) -> Need:
     """Return what an engine takes: copies of the weights, the cache of keys and values, and itself.
 
     The cache is reserved at the start, for the whole batch: 2 · layers · key-value heads · head
@@ -43,7 +46,9 @@ def need(spec: LaunchSpec, shape: Shape = SERVE) -> Need:
     cache = 0 if spec.task == "embed" else manifest.kv_bytes(spec.context, spec.batch or 1)
     if not on_cpu and encoding != "float32":
         cache //= 2
-    return Need(int(weights * (shape.copies if on_cpu else 1)), cache, shape.engine)
+    # Beside four-bit weights there is a table in float32, in which tokens are looked up.
+    table = 4 * manifest.vocab_size * manifest.embedding_length if encoding == "q4_0" else 0
+    return Need(int(weights * (shape.copies if on_cpu else 1)) + table, cache, shape.engine)
 
 
 def check(needed: Need, spec: LaunchSpec, hardware: "Hardware") -> None:
