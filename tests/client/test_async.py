@@ -115,6 +115,8 @@ def test_the_other_methods(service):
             assert (await client.pull("m")).status == "success"
             lines = [line.status async for line in await client.pull("m", stream=True)]
             assert lines == ["x", "success"]
+            await client.pull("m", quantize="q4_0")
+            assert service.bodies("POST /api/pull")[-1]["quantize"] == "q4_0"
             service.routes["POST /api/pull"] = lambda body: [{"status": "x"}]
             with pytest.raises(PullError):
                 await client.pull("m")

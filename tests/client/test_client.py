@@ -227,13 +227,14 @@ def test_the_other_methods_speak_ollamas_routes(service, client):
 def test_pull_streams_and_tells_when_it_was_cut_short(service, client):
     lines = [{"status": "pulling abc", "total": 9, "completed": 3}, {"status": "success"}]
     service.routes["POST /api/pull"] = lambda body: lines
-    assert list(client.pull("m", stream=True, name="n")) == lines
+    assert list(client.pull("m", stream=True, name="n", quantize="q4_0")) == lines
     assert client.pull("m") == {"status": "success"}
     assert service.bodies("POST /api/pull")[0] == {
         "model": "m",
         "insecure": False,
         "stream": True,
         "name": "n",
+        "quantize": "q4_0",
     }
     service.routes["POST /api/pull"] = lambda body: lines[:1]
     with pytest.raises(PullError, match="pull again"):

@@ -74,6 +74,26 @@ def test_registry_name(tmp_path):
         assert shown["system"] == "Be brief."
 
 
+@pytest.mark.compat("POST /api/pull", "quantize: q4_0", "better", "Llama's architecture")
+def test_weights_are_re_encoded_where_the_request_says_so(tmp_path):
+    with pulling(tmp_path) as (service, registry):
+        name = registry.name("library/tiny:1")
+        status, lines = pull(service, name, insecure=True, quantize="Q4_0")
+        assert (status, lines[-1]) == (200, {"status": "success"})
+        parts = [line for line in lines if line["status"] == "quantizing to q4_0"]
+        assert parts[-1]["completed"] == parts[-1]["total"]
+        models = service.client.get("/api/tags").json()["models"]
+        wanted = f"{registry.host}/library/tiny:1-q4_0"
+        model = next(model for model in models if model["name"] == wanted)
+        assert model["details"]["quantization_level"] == "Q4_0"
+        shown = service.client.post("/api/show", json={"model": model["name"]}).json()
+        assert shown["system"] == "Be brief."
+        body = {"model": name, "insecure": True, "quantize": "q4_K_M"}
+        response = service.client.post("/api/pull", json=body)
+        assert response.status_code == 400
+        assert "unsupported quantization type 'q4_K_M'" in error_of(response)
+
+
 @pytest.mark.compat("POST /api/pull", "stream false", "same")
 def test_without_a_stream(tmp_path):
     with pulling(tmp_path) as (service, registry):
