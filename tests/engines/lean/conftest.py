@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import inspect
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -14,6 +15,17 @@ from hyperllama_nb.engines.max.lean.text import Vocabulary
 from tests.engines.lean.fake import FakeModel, write_tokenizer
 
 PATIENCE = 20.0
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run a test that is a coroutine in a loop of its own."""
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    names = inspect.signature(pyfuncitem.obj).parameters
+    arguments = {name: pyfuncitem.funcargs[name] for name in names}
+    asyncio.run(pyfuncitem.obj(**arguments))
+    return True
 
 
 @pytest.fixture(scope="session")

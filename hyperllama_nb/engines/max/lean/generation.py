@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 from .request import Request
 from .sampler import Sampler, logprobs
 from .slots import Slot
-from .text import Text, Vocabulary
+from .text import TAIL, Text, Vocabulary
 
 if TYPE_CHECKING:
     import numpy as np
@@ -66,11 +66,12 @@ class Generation:
         self._vocabulary = vocabulary
         self._grammar = grammar
         self._sampler = Sampler(request.sampling)
-        self._text = Text(vocabulary, request.prompt.tolist())
+        self._text = Text(vocabulary, request.prompt[-TAIL:].tolist())
         self._ends = request.stop_ids | (frozenset() if request.ignore_eos else vocabulary.eos)
         self._tail = ""
         self._reach = max((len(stop) for stop in request.stop), default=1) - 1
         self._opening = ""
+        self._ended: str | None = None
         # What a grammar leaves no choice about costs no step, but has no log-probability either.
         self._forces = grammar is not None and request.logprobs is None
 
@@ -79,7 +80,9 @@ class Generation:
         self.slot = slot
         self.cached = slot.held
         if self._forces and self._grammar is not None:
-            self._opening, _ = self._add(slot, self._grammar.forced())
+            self._opening, self._ended = self._add(slot, self._grammar.forced())
+            if self._grammar.finished:
+                self._ended = self._ended or "stop"
 
     def advance(self, logits: "NDArray[np.float32]") -> Piece:
         """Choose the next token by its logits.
@@ -88,6 +91,8 @@ class Generation:
         """
         slot, grammar = self.slot, self._grammar
         assert slot is not None
+        if self._ended is not None:
+            return Piece(self._opening, None, self._ended)
         history = slot.history[: slot.length]
         allowed = grammar.allowed() if grammar is not None else None
         token = self._sampler.draw(logits, history, allowed)
@@ -115,7 +120,7 @@ class Generation:
                 return text, "stop"
             text += self._text.add(token)
             slot.add(token)
-            if self.made == self.request.limit or slot.full:
+            if slot.full or (self.request.limit is not None and self.made >= self.request.limit):
                 return text, "length"
         return text, None
 

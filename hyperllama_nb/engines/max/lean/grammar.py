@@ -1,6 +1,6 @@
 """Holding a text to a JSON schema: which tokens may come next, by the library llguidance."""
 
-import asyncio
+import contextlib
 import json
 import threading
 from collections.abc import Mapping
@@ -13,6 +13,10 @@ from .text import Vocabulary
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+_STYLE: Any = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+"""One line, as Python writes JSON: free blanks are what small models lose themselves in, and what
+is fixed need not be computed."""
 
 
 class Grammar:
@@ -55,46 +59,52 @@ class Grammar:
 
 
 class Grammars:
-    """Makes grammars for one model's tokens.
+    """Makes grammars for one model's tokens."""
 
-    The library's view of the tokenizer takes most of a second to make: it is made for the first
-    schema that comes, in a thread, and other texts flow on.
-    """
-
-    def __init__(self, vocabulary: Vocabulary, vocab: int) -> None:
-        """Take the tokenizer, and how many logits the model has."""
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        """Take the tokenizer, which is read when the first grammar is made or before."""
         self._vocabulary = vocabulary
-        self._vocab = vocab
         self._lock = threading.Lock()
         self._tokenizer: Any = None
 
-    async def make(self, schema: Mapping[str, Any]) -> Grammar:
-        """Return a grammar for a JSON schema; raises RefusedError if it has none."""
-        return await asyncio.to_thread(self._make, schema)
+    def prepare(self) -> None:
+        """Read the tokenizer, where llguidance is installed.
 
-    def _make(self, schema: Mapping[str, Any]) -> Grammar:
+        It takes half a second in which no other Python runs, in whichever thread: it belongs to
+        the time when the weights are loaded.
+        """
+        with contextlib.suppress(RefusedError):
+            self._load()
+
+    def make(self, schema: Mapping[str, Any], vocab: int) -> Grammar:
+        """Return a grammar for a JSON schema and logits of `vocab` tokens.
+
+        Raises RefusedError if there is none. A large schema takes a while: call it in a thread.
+        """
+        library, tokenizer = self._load()
         try:
-            from llguidance import LLMatcher, LLTokenizer
+            text = library.LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides=_STYLE)
+            matcher = library.LLMatcher(tokenizer, text, log_level=0)
+        except (ValueError, RecursionError) as error:
+            raise RefusedError(400, f"The schema cannot be followed: {error}") from None
+        if matcher.is_error():
+            raise RefusedError(400, f"The schema cannot be followed: {matcher.get_error()}")
+        return Grammar(matcher, vocab)
+
+    def _load(self) -> tuple[Any, Any]:
+        """Return the library and its view of the tokenizer."""
+        try:
+            import llguidance
         except ImportError:
             raise RefusedError(
                 501, "This engine cannot constrain its output: llguidance is not installed there."
             ) from None
         with self._lock:
             if self._tokenizer is None:
-                self._tokenizer = LLTokenizer(
+                self._tokenizer = llguidance.LLTokenizer(
                     self._vocabulary.tokenizer.to_str(),
-                    n_vocab=max(self._vocab, self._vocabulary.size),
-                    eos_token=sorted(self._vocabulary.eos),
-                    slices=LLTokenizer.json_slices(),
+                    n_vocab=self._vocabulary.size,
+                    eos_token=sorted(self._vocabulary.eos) or None,
+                    slices=llguidance.LLTokenizer.json_slices(),
                 )
-        try:
-            grammar = LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides=_COMPACT)
-            matcher = LLMatcher(self._tokenizer, grammar, log_level=0)
-        except ValueError as error:
-            raise RefusedError(400, f"The schema cannot be followed: {error}") from None
-        if matcher.is_error():
-            raise RefusedError(400, f"The schema cannot be followed: {matcher.get_error()}")
-        return Grammar(matcher, self._vocab)
-
-
-_COMPACT: Any = {"whitespace_flexible": False}
+        return llguidance, self._tokenizer

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from .base import Model
+from .grammar import Grammars
 from .metrics import Metrics
 from .scheduler import CHUNK, QUEUE, Scheduler
 from .server import Engine, Server
@@ -71,16 +72,13 @@ async def serve(options: argparse.Namespace, load: Load) -> int:
 async def _work(server: Server, options: argparse.Namespace, load: Load) -> None:
     say("Loading the tokenizer")
     vocabulary = await asyncio.to_thread(Vocabulary, options.model)
+    grammars = Grammars(vocabulary)
     say("Loading the weights")
-    model = await asyncio.to_thread(load, options)
+    model, _ = await asyncio.gather(
+        asyncio.to_thread(load, options), asyncio.to_thread(grammars.prepare)
+    )
     scheduler = Scheduler(model, server.metrics, chunk=options.chunk, max_queue=options.max_queue)
     say(f"Ready on {options.socket}")
     await server.run(
-        Engine(
-            name=options.served_model_name,
-            vocabulary=vocabulary,
-            scheduler=scheduler,
-            vocab=model.vocab,
-            context=model.context,
-        )
+        Engine(vocabulary, scheduler, grammars, vocab=model.vocab, context=model.context)
     )

@@ -126,10 +126,9 @@ def _prompt(
     value: Any, vocab: int, context: int, encode: Callable[[str], Sequence[int]]
 ) -> "NDArray[np.int64]":
     if isinstance(value, str):
-        try:
-            value = list(encode(value))
-        except UnicodeEncodeError:
-            raise RefusedError(400, "The prompt is no Unicode text.") from None
+        if any("\ud800" <= letter <= "\udfff" for letter in value):
+            raise RefusedError(400, "The prompt has half a character in it.")
+        value = list(encode(value))
     if isinstance(value, list) and len(value) >= context:
         raise RefusedError(
             400, f"Prompt is too long: {len(value)} tokens exceeds the context of {context}."

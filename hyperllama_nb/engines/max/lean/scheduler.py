@@ -57,10 +57,10 @@ class Scheduler:
         """Tell whether there is anything to do."""
         return bool(self._running or self._queue or self._pieces)
 
-    def admit(self) -> None:
-        """Raise RefusedError if the queue is full."""
+    def admit(self, coming: int = 0) -> None:
+        """Raise RefusedError if the queue is full, or will be with `coming` more requests."""
         free = len(self.slots.all) - len(self._running)
-        if len(self._queue) >= self._max_queue + free:
+        if len(self._queue) + coming >= self._max_queue + free:
             raise RefusedError(429, "Server is at capacity: its queue is full. Retry later.")
 
     def submit(self, generation: Generation) -> None:

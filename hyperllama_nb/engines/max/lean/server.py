@@ -3,10 +3,11 @@
 import asyncio
 import contextlib
 import json
+import os
 import socket
-import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,18 +28,15 @@ PATIENCE = 3.0
 """Seconds that a stop waits for the last bytes to leave."""
 
 
+@dataclass(frozen=True)
 class Engine:
-    """What the server needs once the model is there."""
+    """What the server needs once the model is there; `vocab` counts logits, `context` tokens."""
 
-    def __init__(
-        self, *, name: str, vocabulary: Vocabulary, scheduler: Scheduler, vocab: int, context: int
-    ) -> None:
-        self.name = name
-        self.vocabulary = vocabulary
-        self.scheduler = scheduler
-        self.vocab = vocab
-        self.context = context
-        self.grammars = Grammars(vocabulary, vocab)
+    vocabulary: Vocabulary
+    scheduler: Scheduler
+    grammars: Grammars
+    vocab: int
+    context: int
 
 
 class Server:
@@ -63,18 +61,14 @@ class Server:
         }
 
     async def listen(self, path: Path) -> asyncio.AbstractServer:
-        """Begin to answer on a Unix socket of mode 0600.
-
-        It is made under another name in a private directory, so that nobody else can connect
-        before its mode is set.
-        """
+        """Begin to answer on a Unix socket, which has the mode 0600 from its beginning."""
+        listener = socket.socket(socket.AF_UNIX)
+        before = os.umask(0o177)
+        try:
+            listener.bind(str(path))
+        finally:
+            os.umask(before)
         loop = asyncio.get_running_loop()
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as private:
-            made = Path(private) / "s"
-            listener = socket.socket(socket.AF_UNIX)
-            listener.bind(str(made))
-            made.chmod(0o600)
-            made.replace(path)
         return await loop.create_unix_server(
             lambda: Connection(self), sock=listener, backlog=BACKLOG
         )
@@ -166,10 +160,10 @@ class Server:
         engine = self._engine
         if engine is None:
             raise RefusedError(503, "The model is being loaded.")
-        engine.scheduler.admit()
+        engine.scheduler.admit(len(self._tasks))
         wanted = request.read(
             _parse(body),
-            model=engine.name,
+            model=self.name,
             vocab=engine.vocab,
             context=engine.context,
             encode=engine.vocabulary.encode,
@@ -200,7 +194,7 @@ class Server:
         """Submit a request once its grammar is there; others do not wait for that."""
         try:
             assert wanted.schema is not None
-            grammar = await engine.grammars.make(wanted.schema)
+            grammar = await asyncio.to_thread(engine.grammars.make, wanted.schema, engine.vocab)
             if connection in self._answers:
                 generation = Generation(wanted, answer, engine.vocabulary, grammar)
                 self._submit(engine, connection, answer, generation)

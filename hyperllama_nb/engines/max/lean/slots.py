@@ -80,16 +80,15 @@ class Slots:
         shared = {slot.index: slot.common(prompt) for slot in self.all}
         source = max(self.all, key=lambda slot: (shared[slot.index], not slot.busy, slot.used))
         tokens = shared[source.index]
-        if tokens < WORTH:
-            chosen = free[0]
-            tokens = shared[chosen.index]
-        elif not source.busy and (2 * tokens >= source.held or len(free) == 1):
+        if not source.busy and (2 * tokens > source.held or len(free) == 1):
             chosen = source
         else:
-            chosen = next(slot for slot in free if slot is not source)
-            if shared[chosen.index] + WORTH > tokens:
+            # Where the common part is too short to matter, so is the source.
+            chosen = next(slot for slot in free if slot is not source or tokens < WORTH)
+            if tokens < shared[chosen.index] + WORTH:
                 tokens = shared[chosen.index]
             else:
+                chosen.held = 0  # for good, should the copy fail
                 self._model.copy(source.index, chosen.index, tokens)
         chosen.busy = True
         chosen.held, chosen.length = tokens, prompt.size

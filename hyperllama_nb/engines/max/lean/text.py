@@ -61,8 +61,9 @@ class Text:
     """The text of one sequence; half a character is held back until its other half comes."""
 
     def __init__(self, vocabulary: Vocabulary, prompt: Sequence[int]) -> None:
+        """Take the last tokens of the prompt; `TAIL` of them are enough."""
         self._tokenizer = vocabulary.tokenizer
-        tail = list(prompt[-TAIL:])
+        tail = list(prompt)
         if self._tokenizer.decode(tail).endswith(HALF):
             tail = []
         self._stream = DecodeStream(ids=tail, skip_special_tokens=True)
