@@ -22,11 +22,13 @@ class FakeModel:
         vocab: int = 300,
         context: int = 256,
         slots: int = 4,
+        page: int = 1,
         *,
         delay: float = 0.0,
         eos: float = -2.0,
     ) -> None:
         self.vocab, self.context, self.slots = vocab, context, slots
+        self.page = page
         self.delay = delay
         self.cache = [np.full(context, -1, dtype=np.int64) for _ in range(slots)]
         self.steps: list[list[tuple[int, int, int]]] = []

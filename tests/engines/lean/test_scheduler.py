@@ -164,15 +164,34 @@ def test_a_long_prompt_is_read_in_chunks_while_others_speak(vocabulary: Vocabula
     one = scheduler(model, chunk=128)
     _, speaking = submit(one, vocabulary, asked([1, 2], limit=100))
     one.step()
-    submit(one, vocabulary, asked([5] * 200, limit=1))
+    submit(one, vocabulary, asked([5] * 400, limit=1))
     model.steps.clear()
     for number in range(4):
         one.step()
         assert speaking.pieces == 2 + number
     assert [[count for *_, count in step] for step in model.steps] == [
         *([[1, SHARED_CHUNK]] * 3),
-        [1, 200 - 3 * SHARED_CHUNK],
+        [1, 400 - 3 * SHARED_CHUNK],
     ]
+
+
+def test_parts_of_prompts_end_where_pages_do_whoever_else_runs(vocabulary: Vocabulary) -> None:
+    """So that a prompt's numbers, and its text, are those it has alone."""
+    model = FakeModel(slots=3, context=512, page=64)
+    one = scheduler(model, chunk=128)
+    submit(one, vocabulary, asked([1, 2], limit=100))
+    one.step()
+    for token in (5, 6):
+        submit(one, vocabulary, asked([token] * 150, limit=1))
+    model.steps.clear()
+    for _ in range(6):
+        one.step()
+    ends = {start + count for step in model.steps for slot, start, count in step if count > 1}
+    assert ends <= {64, 128, 150}
+    generation, _ = submit(one, vocabulary, asked([5] * 140 + [7], limit=1))
+    while one.busy:
+        one.step()
+    assert generation.cached == 128
 
 
 def test_alone_a_prompt_is_read_in_the_largest_chunks(vocabulary: Vocabulary) -> None:

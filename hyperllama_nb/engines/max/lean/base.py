@@ -23,11 +23,17 @@ class Row(NamedTuple):
 
 
 class Model(Protocol):
-    """A model with a KV cache of `slots` sequences, each of at most `context` tokens."""
+    """A model with a KV cache of `slots` sequences, each of at most `context` tokens.
+
+    Prompts are read in parts that end at multiples of `page` tokens, and used again in such parts:
+    a model's numbers may depend, in their last digits, on where the parts end, and the same prompt
+    is to get the same text whatever ran before or runs beside it.
+    """
 
     vocab: int
     context: int
     slots: int
+    page: int
 
     def forward(self, rows: Sequence[Row]) -> "NDArray[np.float32]":
         """Compute the rows, prompts and single tokens mixed; no slot comes twice.

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 CHUNK = 256
 """Prompt tokens in a step where no answer is under way: a cancelled prompt ends after one step."""
 
-SHARED_CHUNK = 64
+SHARED_CHUNK = 128
 """Prompt tokens in a step that makes others' next tokens too: the longest pause in their texts."""
 
 MOST_FAILURES = 3
@@ -44,7 +44,8 @@ class Scheduler:
         self.slots = Slots(model)
         self._model = model
         self._metrics = metrics
-        self._chunk = chunk
+        self._page = model.page
+        self._chunk = max(chunk, model.page)
         self._max_queue = max_queue
         self._queue: deque[Generation] = deque()
         self._running: list[Generation] = []
@@ -103,7 +104,8 @@ class Scheduler:
             assert slot is not None
             held, count = slot.held, slot.length - slot.held
             if held < generation.request.prompt.size:
-                count = min(count, room)
+                if count > room:
+                    count = max(0, room - (held + room) % self._page)
                 room -= count
                 if not count:
                     continue

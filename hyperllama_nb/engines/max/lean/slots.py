@@ -50,11 +50,15 @@ class Slot:
         """Tell whether no further token has room."""
         return self.length >= self.history.size
 
-    def common(self, prompt: "Ids") -> int:
-        """Return how many tokens of a prompt, its last one excepted, the cache begins with."""
+    def common(self, prompt: "Ids", page: int) -> int:
+        """Return how many tokens of a prompt the cache begins with, in whole pages.
+
+        The prompt's last token never counts: it must be computed for what comes next.
+        """
         length = min(self.held, prompt.size - 1)
         different = np.flatnonzero(self.history[:length] != prompt[:length])
-        return int(different[0]) if different.size else length
+        found = int(different[0]) if different.size else length
+        return found - found % page
 
 
 class Slots:
@@ -63,6 +67,7 @@ class Slots:
     def __init__(self, model: Model) -> None:
         self.all = tuple(Slot(index, model.context) for index in range(model.slots))
         self._model: Copies = model
+        self._page = model.page
         self._tick = 0
 
     @property
@@ -77,7 +82,7 @@ class Slots:
         that only begins like another takes a copy of the beginning, and leaves the other whole.
         """
         free = self.free
-        shared = {slot.index: slot.common(prompt) for slot in self.all}
+        shared = {slot.index: slot.common(prompt, self._page) for slot in self.all}
         source = max(self.all, key=lambda slot: (shared[slot.index], not slot.busy, slot.used))
         tokens = shared[source.index]
         if not source.busy and (2 * tokens > source.held or len(free) == 1):
