@@ -31,6 +31,7 @@ def place(models: str) -> Iterator[Path]:
     ):
         patch.setenv("HYPERLLAMA_RUNTIME_DIR", directory)
         patch.setenv("MAX_SERVE_DUMMY_MODEL", "1")
+        patch.setenv("HYPERLLAMA_MAX_LAUNCH", "serve")
         yield Path(directory)
 
 

@@ -30,6 +30,7 @@ READY = 300.0
 @pytest.fixture
 def place(models: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("MAX_SERVE_DUMMY_MODEL", "1")
+    monkeypatch.setenv("HYPERLLAMA_MAX_LAUNCH", "serve")
     path = Path(tempfile.mkdtemp(prefix="hl", dir="/tmp"))
     yield path
     shutil.rmtree(path, ignore_errors=True)
