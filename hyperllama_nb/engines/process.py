@@ -184,13 +184,9 @@ class EngineProcess:
         last: Phase | None = None
         late: float | None = None
         while not self._exited.is_set():
-            for line in reader.lines():
-                phase = self._backend.phase(line) if self._backend else None
-                if phase is not None and phase != last:
-                    last = phase
-                    self._on_phase(phase)
-                    if phase.name == "ready":
-                        late = late or time.monotonic() + SOCKET_LATE
+            last = self._hear(reader, last)
+            if last is not None and last.name == "ready":
+                late = late or time.monotonic() + SOCKET_LATE
             wire = None
             if self.socket.exists():
                 wire = Wire(self.socket, self._is_dying, self.sleep.awake)
@@ -200,10 +196,21 @@ class EngineProcess:
                     wire = Wire(("127.0.0.1", port), self._is_dying, self.sleep.awake)
                     self.tcp = True
             if wire is not None and await self._answers(wire, model, task):
+                # The socket may be there before what the engine said has reached the log.
+                self._hear(reader, last)
                 return wire
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._exited.wait(), POLL)
         raise EngineStartError(f"The engine for {model} did not start: {self._obituary()}")
+
+    def _hear(self, reader: LogReader, last: Phase | None) -> Phase | None:
+        """Report the stages that new lines of the log announce, and return the latest one."""
+        for line in reader.lines():
+            phase = self._backend.phase(line) if self._backend else None
+            if phase is not None and phase != last:
+                last = phase
+                self._on_phase(phase)
+        return last
 
     async def _answers(self, wire: Wire, model: str, task: Task) -> bool:
         """Tell whether a real request works; ends early if the engine's process does."""

@@ -176,6 +176,9 @@ def test_a_load_goes_before_it(model):
 
 
 def test_an_engine_beside_it_answers(model):
-    with hosting("thread", compiling=ENDLESS) as service:
-        with begun(service, model), open_stream(service) as stream:
-            assert stream.rest()[-1]["done"]
+    with (
+        hosting("thread", compiling=ENDLESS) as service,
+        begun(service, model),
+        open_stream(service) as stream,
+    ):
+        assert stream.rest()[-1]["done"]
