@@ -12,14 +12,9 @@ from max.graph.weights import WeightData, load_weights
 from numpy.typing import NDArray
 
 from .config import Config, UnfitError
+from .fourbit import dequantized
 
 Encoding = Literal["float32", "q4_0"]
-
-BLOCK = 32
-"""Weights in a block of Q4_0."""
-
-BLOCK_BYTES = 18
-"""A half-precision scale and 32 numbers of four bits, two to a byte."""
 
 _GGUF = {
     "model.embed_tokens": "token_embd",
@@ -49,11 +44,6 @@ class Checkpoint:
     arrays: dict[str, NDArray[Any]]
     encoding: Encoding
     interleaved: bool
-
-    @property
-    def size(self) -> int:
-        """The bytes of all weights."""
-        return sum(array.nbytes for array in self.arrays.values())
 
 
 def read_checkpoint(directory: Path, config: Config) -> Checkpoint:
@@ -144,17 +134,3 @@ def _norm(array: NDArray[Any]) -> NDArray[np.float32]:
     if array.dtype != np.float32:
         raise UnfitError(f"a norm is in {array.dtype}")
     return array
-
-
-def dequantized(packed: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Return Q4_0 rows as float32, [rows, bytes / 18 * 32].
-
-    A block is a scale d and sixteen bytes: weight i is d * (low half of byte i - 8), weight
-    i + 16 is d * (high half of byte i - 8) (GGML's definition of the kind).
-    """
-    rows = packed.shape[0]
-    blocks = packed.reshape(-1, BLOCK_BYTES)
-    scales = blocks[:, :2].copy().view(np.float16).astype(np.float32)
-    halves = np.concatenate([blocks[:, 2:] & 0x0F, blocks[:, 2:] >> 4], axis=1)
-    weights = (halves.astype(np.int8) - 8).astype(np.float32) * scales
-    return weights.reshape(rows, -1)
