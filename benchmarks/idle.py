@@ -7,6 +7,7 @@ slow phases of the machine and cold caches meet both alike.
 
 import argparse
 import asyncio
+import os
 import random
 import statistics
 import sys
@@ -17,6 +18,7 @@ import psutil
 from alone import Alone, engine_alone, planned
 
 from hyperllama_nb.engines.group import members
+from hyperllama_nb.engines.max.leaning import CHOICE
 
 TOKENS = 4
 """Tokens of each answer."""
@@ -88,6 +90,8 @@ def words(values: Sequence[float]) -> str:
 
 async def measure(args: argparse.Namespace) -> None:
     """Print the figures."""
+    if args.launch:
+        os.environ[CHOICE] = args.launch
     backend, spec = await planned(args.model, args.backend)
     async with engine_alone(backend, spec) as engine:
         sleeps = "sleeps" in backend.capabilities(spec)
@@ -110,6 +114,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", nargs="?", default="smollm2:135m")
     parser.add_argument("--backend", default=None)
+    parser.add_argument("--launch", choices=("serve", "lean"), help="the way to launch MAX")
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--pairs", type=int, default=20)
     parser.add_argument("--pause", type=float, default=1.0)

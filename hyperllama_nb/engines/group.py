@@ -31,11 +31,16 @@ def kill_group(group: int) -> None:
         time.sleep(0.05)
 
 
-def memory_of(group: int) -> int:
-    """Return the bytes of memory of a group; pages that processes share count once, on Linux."""
+def memory_of(group: int, *others: int) -> int:
+    """Return the bytes of memory of a group, and of other processes by their ids.
+
+    Pages that processes share count once, on Linux.
+    """
     total = 0
-    for process in members(group):
+    pids = [*(process.pid for process in members(group)), *others]
+    for pid in pids:
         with contextlib.suppress(psutil.Error):
+            process = psutil.Process(pid)
             try:
                 total += process.memory_full_info().pss
             except (psutil.AccessDenied, AttributeError):

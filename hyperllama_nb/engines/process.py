@@ -285,12 +285,12 @@ class EngineProcess:
         return tail(self.log, lines)
 
     def memory(self) -> int:
-        """Return the bytes of memory that the engine's processes use, at most 2 s old."""
-        if self.pid is None or self._exited.is_set():
+        """Return the bytes that the engine's processes and its guard use, at most 2 s old."""
+        if self.pid is None or self._guard is None or self._exited.is_set():
             return 0
         taken, size = self._memory
         if time.monotonic() - taken > 2.0:
-            size = memory_of(self.pid)
+            size = memory_of(self.pid, self._guard.pid)
             self._memory = (time.monotonic(), size)
         return size
 

@@ -165,7 +165,7 @@ def test_what_it_cannot_run_is_said_in_words(spec):
     with pytest.raises(CannotRunError, match="8192 tokens, and 9000 were asked for"):
         backend.check(replace(spec, context=9000), machine())
     with pytest.raises(NotEnoughMemoryError, match="lower num_ctx"):
-        backend.check(spec, machine(memory=100 << 20))
+        backend.check(spec, machine(memory=50 << 20))
 
 
 def test_memory_is_weights_a_cache_in_float16_and_the_program(spec):

@@ -22,7 +22,7 @@ __all__ = ["LlamaCppBackend"]
 BATCH = 4
 """Requests at once: each has its own share of the cache, which is reserved at the start."""
 
-OVERHEAD = 256 << 20
+OVERHEAD = 72 << 20
 """Bytes beside weights and cache: compute buffers, the interpreter of the wheel's server."""
 
 MOST_LOGPROBS = 100

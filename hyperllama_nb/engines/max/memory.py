@@ -15,27 +15,32 @@ if TYPE_CHECKING:
 class Shape:
     """What one way of launching MAX takes, measured with `benchmarks/memory.py`.
 
-    `copies` are bytes in memory for each byte of the weights as they run, `engine` the bytes that
-    its processes take however large the model is.
+    `copies` are bytes in memory for each byte of the weights as they run, `tables` the same for the
+    table in float32 in which tokens are looked up beside four-bit weights, and `engine` the bytes
+    that its processes take however large the model is.
     """
 
     copies: float
+    tables: float
     engine: int
 
 
-SERVE = Shape(copies=1.8, engine=540 * MIB)
-"""`max serve`: a server and a worker, each with MAX and its libraries; the file is mapped, and the
-matrices are packed anew for the processor."""
+SERVE = Shape(copies=1.75, tables=2.5, engine=520 * MIB)
+"""`max serve`: a server and a worker, each with MAX and its libraries (250 and 270 MiB). The file
+is mapped, and most matrices are packed anew; the table is made by way of copies that stay."""
 
-LEAN = Shape(copies=1.8, engine=400 * MIB)
-"""The lean engine: one process with MAX and its libraries."""
+LEAN = Shape(copies=1.5, tables=2.2, engine=410 * MIB)
+"""The lean engine: one process with MAX and its libraries. The file is mapped, and the matrices
+that meet one input are stacked into new ones, which are half of a Llama's."""
 
 
 def need(spec: LaunchSpec, shape: Shape) -> Need:
-    """Return what an engine takes: copies of the weights, the cache of keys and values, and itself.
+    """Return what an engine takes at most: weights, the cache of keys and values, and itself.
 
-    The cache is reserved at the start, for the whole batch: 2 · layers · key-value heads · head
-    size · context · batch numbers, float32 on a CPU. An engine that embeds has none.
+    weights = copies * bytes of the weights as they run + tables * 4 * vocabulary * embedding length
+    (the latter for four-bit weights only); cache = 2 * layers * key-value heads * head size *
+    context * batch numbers of 4 bytes, 2 on a GPU with shorter weights, none where an engine
+    embeds. `max serve` takes the whole cache at its start, the lean engine as it is used.
     Raises CannotRunError for weights that the device cannot compute with.
     """
     manifest, on_cpu = spec.manifest, spec.placement.device == "cpu"
@@ -46,9 +51,10 @@ def need(spec: LaunchSpec, shape: Shape) -> Need:
     cache = 0 if spec.task == "embed" else manifest.kv_bytes(spec.context, spec.batch or 1)
     if not on_cpu and encoding != "float32":
         cache //= 2
-    # Beside four-bit weights there is a table in float32, in which tokens are looked up.
-    table = 4 * manifest.vocab_size * manifest.embedding_length if encoding == "q4_0" else 0
-    return Need(int(weights * (shape.copies if on_cpu else 1)) + table, cache, shape.engine)
+    if on_cpu:
+        table = 4 * manifest.vocab_size * manifest.embedding_length if encoding == "q4_0" else 0
+        weights = int(weights * shape.copies + table * shape.tables)
+    return Need(weights, cache, shape.engine)
 
 
 def check(needed: Need, spec: LaunchSpec, hardware: "Hardware") -> None:
