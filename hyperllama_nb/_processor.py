@@ -24,7 +24,8 @@ def tag(root: Path = Path("/")) -> str:
     It has the model's name and a hash of the instruction sets that it offers here (a virtual
     machine may hide some). `root` is the directory that holds `proc`.
     """
-    words = re.findall(r"[a-z0-9]+", re.sub(r"\((r|tm)\)", " ", cpu_name(root).lower()))
+    name = re.sub(r"\((r|tm)\)|@.*", " ", cpu_name(root).lower())
+    words = re.findall(r"[a-z0-9]+", name)
     readable = "-".join(word for word in words if word not in {"cpu", "processor"})
     facts = {"machine": [platform.machine()], **_described(root)}
     digest = hashlib.sha256(repr(sorted(facts.items())).encode()).hexdigest()

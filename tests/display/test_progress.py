@@ -35,6 +35,19 @@ def test_a_download_tells_rate_and_rest():
     assert progress.update({**line, "completed": 100_000_000}).endswith("(100 %)")
 
 
+def test_a_compilation_tells_its_stage_and_goes_on_with_the_clock():
+    clock = Clock()
+    progress = Progress(clock=clock)
+    line = {"status": "compiling for this machine", "elapsed": 1.5}
+    assert progress.update(line) == "compiling for this machine, 1 s"
+    line["message"] = "reading the model"
+    assert progress.update(line) == "compiling for this machine: reading the model, 1 s"
+    line["message"] = "compiling for this machine (a minute or two)"
+    progress.update(line)
+    clock.now += 60
+    assert progress.text() == "compiling for this machine (a minute or two), 1 min 1 s"
+
+
 def test_a_call_that_waited_leaves_one_line():
     class Kept(NullSink):
         def __init__(self):

@@ -26,11 +26,21 @@ def listen_on(path: Path) -> None:
     vars(uvicorn)["Config"] = Config
 
 
+def leave_out() -> None:
+    """Keep a package from being imported that takes long, and that nothing here uses.
+
+    With JupyterLab comes a parser of addresses that is built at its import, for 1.6 s. jsonschema
+    does without: it leaves one of its formats (`iri`) unchecked, as in an environment without it.
+    """
+    sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]
+
+
 def main() -> None:
     """Serve."""
     # The names of the files beside this one must not hide anybody's modules.
     here = Path(__file__).resolve().parent
     sys.path[:] = [place for place in sys.path if Path(place).resolve() != here]
+    leave_out()
     listen_on(Path(sys.argv[1]))
     sys.argv[:] = ["max", *sys.argv[2:]]
     from max._entrypoints.pipelines import main as run
