@@ -38,7 +38,7 @@ def test_a_download_tells_rate_and_rest():
 def test_a_compilation_tells_its_stage_and_goes_on_with_the_clock():
     clock = Clock()
     progress = Progress(clock=clock)
-    line = {"status": "compiling for this machine", "elapsed": 1.5}
+    line = {"status": "compiling for this machine", "elapsed": 1.2}
     assert progress.update(line) == "compiling for this machine, 1 s"
     line["message"] = "reading the model"
     assert progress.update(line) == "compiling for this machine: reading the model, 1 s"
