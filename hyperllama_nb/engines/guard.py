@@ -32,8 +32,8 @@ GRACE_ORPHANS = 2.0
 REAP = 2.0
 """Seconds to wait for killed processes to vanish."""
 
-WORDS = {b"stop": signal.SIGSTOP, b"continue": signal.SIGCONT}
-"""What the service may say meanwhile, and the signal that does it."""
+LOOK = 2.0
+"""Seconds between two looks at a stopped engine, whether all of it is alive."""
 
 TICK = 0.05
 BURST = 32
@@ -99,6 +99,19 @@ def children() -> list[int]:
         return []
 
 
+def dead_in(group: int) -> bool:
+    """Tell whether a process of the group has died and nobody has taken note of it (Linux)."""
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            # What stands in brackets is the program's name, which may have any character.
+            state, _, of = entry.read_text().rpartition(")")[2].split()[:3]
+        except (OSError, ValueError):
+            continue
+        if state == "Z" and int(of) == group:
+            return True
+    return False
+
+
 class Guard:
     """The engine's process group and its output."""
 
@@ -116,6 +129,7 @@ class Guard:
         self.group = self.engine.pid
         self.heard = b""
         self.exit: int | None = None
+        self.stopped = False
         assert self.engine.stdout is not None
         self.output: int | None = self.engine.stdout.fileno()
         os.set_blocking(self.output, False)
@@ -170,7 +184,10 @@ class Guard:
         self.reap()
         while self.exit is None:
             waiting = [0, wake] + ([self.output] if self.output is not None else [])
-            ready, _, _ = select.select(waiting, [], [])
+            ready, _, _ = select.select(waiting, [], [], LOOK if self.stopped else None)
+            if self.stopped and dead_in(self.group):
+                # A stopped engine cannot see that a part of it has died, and end for that.
+                self.wake()
             if wake in ready:
                 os.read(wake, 512)
             self.copy()
@@ -183,8 +200,17 @@ class Guard:
         said = os.read(0, 4096)
         *words, self.heard = (self.heard + said).split(b"\n")
         for word in words:
-            self.signal(WORDS[word])
+            if word == b"continue":
+                self.wake()
+            elif word == b"stop" and not dead_in(self.group):
+                self.stopped = True
+                self.signal(signal.SIGSTOP)
         return bool(said)
+
+    def wake(self) -> None:
+        """Continue the engine."""
+        self.stopped = False
+        self.signal(signal.SIGCONT)
 
     def end(self) -> None:
         """Leave nothing of the engine alive."""
