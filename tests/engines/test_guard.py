@@ -268,3 +268,16 @@ def test_stopped_children_of_a_killed_main_process_go_too(guarded):
     assert engine.report() == {"exit": -signal.SIGKILL}
     engine.wait()
     assert left(processes) == []
+
+
+def test_a_stopped_engine_whose_part_has_died_is_woken(guarded):
+    """A stopped main process cannot see the death of a worker, and would be kept for ever."""
+    engine = guarded(FAMILY.format(setup=""))
+    engine.wait_for("up\n" * 4)
+    engine.say(b"stop\n")
+    until(lambda: all(stopped(engine)))
+    worker = next(p for p in members(engine.pid) if p.pid != engine.pid and p.ppid() == engine.pid)
+    worker.kill()
+    until(lambda: not any(stopped(engine)))
+    engine.let_go()
+    engine.wait()
