@@ -132,7 +132,7 @@ def test_sequences_that_come_and_go_have_the_text_that_they_have_alone(place: Pa
         (shared if rng.random() < 0.5 else []) + rng.sample(words, rng.randrange(2, 150))
         for _ in range(64)
     ]
-    lengths = [rng.randrange(1, 40) for _ in prompts]
+    lengths = [rng.randrange(1, 24) for _ in prompts]
     cancelled = {index for index in range(len(prompts)) if rng.random() < 0.25}
 
     async def work() -> None:
