@@ -116,7 +116,8 @@ async def rounds(
     figures: Figures = defaultdict(lambda: defaultdict(list))
     async with contextlib.AsyncExitStack() as stack:
         engines = []
-        for contender in found:
+        # A service that starts clears away what it did not launch: it comes first.
+        for contender in sorted(found, key=lambda one: not one.service):
             engine = await stack.enter_async_context(running(contender))
             await measure(engine, prompts)
             engine.hold()
