@@ -99,17 +99,25 @@ def children() -> list[int]:
         return []
 
 
-def dead_in(group: int) -> bool:
-    """Tell whether a process of the group has died and nobody has taken note of it (Linux)."""
-    for entry in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            # What stands in brackets is the program's name, which may have any character.
-            state, _, of = entry.read_text().rpartition(")")[2].split()[:3]
-        except (OSError, ValueError):
-            continue
-        if state == "Z" and int(of) == group:
-            return True
-    return False
+def stat_of(pid: int) -> tuple[str, int]:
+    """Return a process's state and group (Linux); empty and 0 where there is none to see."""
+    try:
+        # What stands in brackets is the program's name, which may have any character.
+        state, _, group = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:3]
+    except (OSError, ValueError):
+        return "", 0
+    return state, int(group)
+
+
+def processes_of(group: int) -> list[int]:
+    """Return the processes of a group (Linux)."""
+    pids = (int(entry.name) for entry in Path("/proc").glob("[0-9]*"))
+    return [pid for pid in pids if stat_of(pid)[1] == group]
+
+
+def has_dead(pids: list[int]) -> bool:
+    """Tell whether one of the processes has died and nobody has taken note of it (Linux)."""
+    return any(stat_of(pid)[0] == "Z" for pid in pids)
 
 
 class Guard:
@@ -130,6 +138,7 @@ class Guard:
         self.heard = b""
         self.exit: int | None = None
         self.stopped = False
+        self.parts: list[int] = []
         assert self.engine.stdout is not None
         self.output: int | None = self.engine.stdout.fileno()
         os.set_blocking(self.output, False)
@@ -185,7 +194,7 @@ class Guard:
         while self.exit is None:
             waiting = [0, wake] + ([self.output] if self.output is not None else [])
             ready, _, _ = select.select(waiting, [], [], LOOK if self.stopped else None)
-            if self.stopped and dead_in(self.group):
+            if self.stopped and has_dead(self.parts):
                 # A stopped engine cannot see that a part of it has died, and end for that.
                 self.wake()
             if wake in ready:
@@ -202,10 +211,18 @@ class Guard:
         for word in words:
             if word == b"continue":
                 self.wake()
-            elif word == b"stop" and not dead_in(self.group):
-                self.stopped = True
-                self.signal(signal.SIGSTOP)
+            elif word == b"stop":
+                self.sleep()
         return bool(said)
+
+    def sleep(self) -> None:
+        """Stop the engine, unless a part of it has died, which it must be able to see."""
+        self.stopped = True
+        self.signal(signal.SIGSTOP)
+        # What is stopped starts no more processes, so these are all there are until it wakes.
+        self.parts = processes_of(self.group)
+        if has_dead(self.parts):
+            self.wake()
 
     def wake(self) -> None:
         """Continue the engine."""

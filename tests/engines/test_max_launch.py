@@ -6,29 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from hyperllama_nb.engines.base import LaunchSpec, Placement
+from hyperllama_nb.engines.base import Placement
 from hyperllama_nb.engines.max import MaxBackend, find, leaning
 from hyperllama_nb.engines.max.find import Found
-from hyperllama_nb.models.manifest import File, Manifest
-from hyperllama_nb.models.names import Name
+from tests.engines.test_max_devices import MANIFEST
+from tests.engines.test_max_devices import spec as launch_of
 
-MANIFEST = Manifest(
-    name=Name.parse("tiny:1b"),
-    source="file:/x",
-    revision="1",
-    files=(File("model.safetensors", f"sha256:{0:064}", 1000, "weights"),),
-    architecture="LlamaForCausalLM",
-    family="llama",
-    parameters=1000,
-    quantization="F32",
-    encoding="float32",
-    context_length=8192,
-    embedding_length=64,
-    layers=2,
-    kv_heads=1,
-    head_dim=16,
-    vocab_size=256,
-)
 CONFIG = {
     "architectures": ["LlamaForCausalLM"],
     "hidden_act": "silu",
@@ -61,17 +44,7 @@ def planned(directory, **changes):
     """Return a launch of a model whose configuration has these changes."""
     directory.mkdir()
     (directory / "config.json").write_text(json.dumps({**CONFIG, **changes}))
-    return LaunchSpec(
-        manifest=MANIFEST,
-        directory=directory,
-        placement=Placement(),
-        context=4096,
-        batch=None,
-        max_queue=64,
-        socket=Path("/w/s"),
-        workdir=Path("/w"),
-        cache=Path("/c"),
-    )
+    return launch_of(directory=directory)
 
 
 def test_llama_on_a_cpu_runs_in_the_lean_engine(found, spec):

@@ -66,7 +66,7 @@ def _choose(spec: LaunchSpec, told: str | None) -> _Chosen:
         return _Chosen(serve, serve.capabilities(spec), "`max serve`, once MAX is there")
     against = leaning.reason_against(spec, found)
     if against is None:
-        return _Chosen(lean, lean.capabilities(spec, found), "the lean engine")
+        return _Chosen(lean, lean.capabilities(found), "the lean engine")
     words = f"`max serve`, since the lean engine does not run it: {against}"
     return _Chosen(serve, serve.capabilities(spec), words)
 

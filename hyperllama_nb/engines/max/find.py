@@ -51,7 +51,7 @@ def find(told: str | None = None) -> Found:
                 )
             continue
         python = interpreter(path)
-        version = _version(path, python) if python else None
+        version = _version(python, "max", path.stat().st_mtime_ns) if python else None
         if python is None or version is None:
             rejected.append(f"{path} ({origin}) is not the command of an installed MAX")
         elif not version.startswith(f"{RELEASE}."):
@@ -99,20 +99,21 @@ def interpreter(command: Path) -> Path | None:
 
 def carries(python: Path, project: str) -> bool:
     """Tell whether a project is installed in the environment of `python`."""
-    places = python.parent.parent.glob("lib/python3*/site-packages")
-    found = any(next(place.glob(f"{project}-*.dist-info"), None) for place in places)
-    return found or _asked_version(python, project) is not None
+    return _version(python, project) is not None
 
 
-def _version(command: Path, python: Path) -> str | None:
-    """Return the version of MAX in the environment of `python`, None if there is none."""
-    for metadata in python.parent.parent.glob("lib/python3*/site-packages/max-*.dist-info"):
-        return metadata.name.removeprefix("max-").removesuffix(".dist-info")
-    return _asked_version(python, "max", command.stat().st_mtime_ns)
+def _version(python: Path, project: str, changed: int = 0) -> str | None:
+    """Return the version of a project in the environment of `python`, None if there is none.
+
+    `changed` is when it was last installed, as far as that is known: an answer holds until then.
+    """
+    for metadata in python.parent.parent.glob(f"lib/python3*/site-packages/{project}-*.dist-info"):
+        return metadata.name.removeprefix(f"{project}-").removesuffix(".dist-info")
+    return _asked_version(python, project, changed)
 
 
 @functools.lru_cache
-def _asked_version(python: Path, project: str, _changed: int = 0) -> str | None:
+def _asked_version(python: Path, project: str, _changed: int) -> str | None:
     """Ask the interpreter, which alone knows where it looks for packages."""
     question = f"import importlib.metadata as m; print(m.version({project!r}))"
     try:

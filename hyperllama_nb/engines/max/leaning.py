@@ -13,13 +13,10 @@ from hyperllama_nb.engines.max.find import Found, carries
 from hyperllama_nb.engines.max.lean.config import UnfitError, read_config
 
 CHOICE = "HYPERLLAMA_MAX_LAUNCH"
-"""The variable that forces a launch: "lean" where it is possible at all, or "serve"."""
+"""The variable that may say "serve": `max serve`, also where the lean engine would do."""
 
 BATCH = 8
 """Requests at once: a step for eight takes two to three times as long as one for one."""
-
-CHUNK = 256
-"""Prompt tokens per step: a cancelled long prompt frees the engine after one step."""
 
 PROVEN = frozenset({"26.7.0"})
 """The releases of MAX that the graph was tested on; another one is asked first."""
@@ -40,9 +37,8 @@ class Lean:
         del spec
         return BATCH
 
-    def capabilities(self, spec: LaunchSpec, found: Found) -> frozenset[str]:
+    def capabilities(self, found: Found) -> frozenset[str]:
         """Return what the engine does; it constrains output where llguidance is installed."""
-        del spec
         able = {"token_ids", "metrics", "penalties", "seed", "stop", "logprobs"}
         return frozenset(able | ({"constrain"} if carries(found.python, "llguidance") else set()))
 
@@ -59,7 +55,6 @@ class Lean:
             *("--context", str(spec.context)),
             *("--slots", str(batch or BATCH)),
             *("--max-queue", str(spec.max_queue)),
-            *("--chunk", str(CHUNK)),
         ]
 
     def warm(self, spec: LaunchSpec, found: Found) -> tuple[list[str], str] | None:

@@ -3,12 +3,10 @@
 import math
 from dataclasses import replace
 
-import gguf
 import numpy as np
 import pytest
 
 from hyperllama_nb.engines.max.lean.config import Config
-from hyperllama_nb.engines.max.lean.fourbit import dequantized
 from hyperllama_nb.engines.max.lean.rotations import rotations
 
 CONFIG = Config(
@@ -64,10 +62,3 @@ def test_llama3_scaling_divides_the_low_frequencies_only() -> None:
     assert ratios[0] == pytest.approx(1)
     assert 1 / 8 < ratios[2] < 1
     assert ratios[-1] == pytest.approx(1 / 8, rel=1e-4)
-
-
-def test_four_bits_are_read_as_their_definition_says() -> None:
-    rng = np.random.default_rng(0)
-    kind = gguf.GGMLQuantizationType.Q4_0
-    packed = gguf.quantize(rng.normal(size=(7, 96)).astype(np.float32), kind)
-    assert np.array_equal(dequantized(packed), gguf.dequantize(packed, kind))

@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     Tokens = Sequence[int] | NDArray[np.int64]
 
 
+PAGE = 128
+"""Tokens in a page of MAX's KV cache, in which its metrics count, too."""
+
+
 class Row(NamedTuple):
     """One sequence's part of a step.
 

@@ -12,11 +12,9 @@ from max.nn.kernels import flash_attention_ragged, rope_split_store_ragged
 from max.nn.kv_cache import KVCacheInputsPerDevice, MHAKVCacheParams
 from numpy.typing import NDArray
 
+from .base import PAGE
 from .config import Config
 from .weights import Checkpoint
-
-PAGE = 128
-"""Tokens in a page of the KV cache."""
 
 _CPU = DeviceRef.CPU()
 _Q4_0 = QuantizationEncoding.Q4_0

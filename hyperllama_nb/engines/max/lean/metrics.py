@@ -4,9 +4,6 @@ import time
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 
-PAGE = 128
-"""Tokens of a block of the cache, in which MAX counts it."""
-
 _MS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 30000, 60000)
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 _RATES = (10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000)

@@ -10,9 +10,9 @@ from max.driver import CPU, Buffer
 from max.engine import CompiledModel, InferenceSession, Model
 from numpy.typing import NDArray
 
-from .base import Row
+from .base import PAGE, Row
 from .config import Config, read_config
-from .graph import PAGE, build, cache_layout
+from .graph import build, cache_layout
 from .rotations import rotations
 from .weights import Checkpoint, read_checkpoint
 

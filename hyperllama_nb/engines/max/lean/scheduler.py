@@ -7,10 +7,10 @@ from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from .base import Model, Row
+from .base import PAGE, Model, Row
 from .errors import RefusedError
 from .generation import Generation, Piece
-from .metrics import PAGE, Metrics
+from .metrics import Metrics
 from .slots import Slots
 
 if TYPE_CHECKING:

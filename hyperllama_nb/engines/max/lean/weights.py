@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from gguf import GGMLQuantizationType, dequantize
 from max.dtype import DType
 from max.graph.quantization import QuantizationEncoding
 from max.graph.weights import WeightData, load_weights
 from numpy.typing import NDArray
 
 from .config import Config, UnfitError
-from .fourbit import dequantized
 
 Encoding = Literal["float32", "q4_0"]
 
@@ -78,7 +78,7 @@ def _arrays(
         head = embedding
     yield "head", head
     if encoding == "q4_0":
-        yield "embedding", dequantized(embedding)
+        yield "embedding", dequantize(embedding, GGMLQuantizationType.Q4_0)
     elif head is not embedding:
         yield "embedding", embedding
     yield "norm", _norm(read("model.norm"))
