@@ -129,8 +129,14 @@ async def _in_the_service(contender: Contender) -> AsyncIterator[Running]:
         client.load(contender.model, options={"backend": contender.backend, "num_ctx": CONTEXT})
         took = time.perf_counter() - began
         way = service_way(socket_path())
-        yield Running(contender, way, took, lambda: None, lambda: None)
+        # The service lets its engine sleep by itself, and wakes it for a request.
+        yield Running(contender, way, took, lambda: _until_asleep(client), lambda: None)
         client.unload(contender.model)
+
+
+def _until_asleep(client: Client) -> None:
+    while not all(engine["asleep"] for engine in client.status()["engines"]):
+        time.sleep(0.1)
 
 
 @contextlib.contextmanager

