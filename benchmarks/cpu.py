@@ -208,7 +208,7 @@ def main() -> None:
     """Read the command line and measure."""
     assert __doc__ is not None
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=6)
+    parser.add_argument("--rounds", type=int, default=6, help="0 measures starts alone")
     parser.add_argument("--starts", type=int, default=3, help="warm starts of each engine")
     parser.add_argument("--cold", action="store_true", help="also first starts, of minutes")
     parser.add_argument("--native", metavar="LLAMA_SERVER", help="one built for this machine")

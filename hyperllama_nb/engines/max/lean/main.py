@@ -11,7 +11,7 @@ from pathlib import Path
 from .base import Model
 from .grammar import Grammars
 from .metrics import Metrics
-from .scheduler import CHUNK, QUEUE, Scheduler
+from .scheduler import QUEUE, Scheduler
 from .server import Engine, Server
 from .text import Vocabulary
 
@@ -27,7 +27,6 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--context", type=int, default=4096, help="tokens of a prompt and its answer")
     made.add_argument("--slots", type=int, default=4, help="answers at once")
     made.add_argument("--max-queue", type=int, default=QUEUE, help="requests that may wait")
-    made.add_argument("--chunk", type=int, default=CHUNK, help="prompt tokens in a step")
     return made
 
 
@@ -77,7 +76,7 @@ async def _work(server: Server, options: argparse.Namespace, load: Load) -> None
     model, _ = await asyncio.gather(
         asyncio.to_thread(load, options), asyncio.to_thread(grammars.prepare)
     )
-    scheduler = Scheduler(model, server.metrics, chunk=options.chunk, max_queue=options.max_queue)
+    scheduler = Scheduler(model, server.metrics, max_queue=options.max_queue)
     say(f"Ready on {options.socket}")
     await server.run(
         Engine(vocabulary, scheduler, grammars, vocab=model.vocab, context=model.context)
