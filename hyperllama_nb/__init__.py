@@ -59,6 +59,15 @@ def _jupyter_server_extension_points() -> list[dict[str, Any]]:
 
 def load_ipython_extension(shell: "InteractiveShell") -> None:
     """Register `%llm` and `%%llm`; called by `%load_ext hyperllama_nb`."""
-    from hyperllama_nb.magics import HyperLlamaMagics
+    from hyperllama_nb.magics import HyperLlamaMagics, _hooks
 
-    shell.register_magics(HyperLlamaMagics)
+    magics = HyperLlamaMagics(shell)
+    shell.register_magics(magics)
+    _hooks.install(magics, shell)
+
+
+def unload_ipython_extension(shell: "InteractiveShell") -> None:
+    """Take back what `load_ipython_extension` did; conversations stay for the next load."""
+    from hyperllama_nb.magics import _hooks
+
+    _hooks.remove(shell.magics_manager.registry["HyperLlamaMagics"], shell)

@@ -9,6 +9,8 @@ from traitlets import Dict, Unicode
 
 from hyperllama_nb.errors import HyperLlamaError
 from hyperllama_nb.magics import _prewarm
+from hyperllama_nb.magics._conversations import conversations
+from hyperllama_nb.magics._last_error import LastError
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -41,8 +43,12 @@ class HyperLlamaMagics(Magics):
         "'last' for the one that a notebook of yours ran last, or None.",
     ).tag(config=True)
 
+    conversations = conversations
+    """The conversations of this process by name; loading the extension again keeps them."""
+
     def __init__(self, shell: Any, **kwargs: Any) -> None:
         super().__init__(shell, **kwargs)
+        self.last_error = LastError(shell)
         self._chats: dict[str, list[dict[str, Any]]] = {}
         self._begin()
         self.observe(self._begin, "prewarm")
@@ -74,9 +80,12 @@ class HyperLlamaMagics(Magics):
     def _command(self, line: str) -> None:
         from hyperllama_nb.commands import execute
         from hyperllama_nb.commands.context import CellContext
+        from hyperllama_nb.magics import _kernel_commands
         from hyperllama_nb.magics._arguments import split
 
-        execute(split(line, "%llm"), CellContext())
+        argv = split(line, "%llm")
+        if not _kernel_commands.run(self, argv):
+            execute(argv, CellContext())
 
     def _cell(self, line: str, cell: str) -> None:
         from hyperllama_nb.commands.options import HelpShown
