@@ -1,0 +1,33 @@
+// What the views of the widgets share: making elements, and the form that a saved notebook keeps.
+
+/**
+ * Make an element: `h("button", { type: "button", onclick: f }, "Send")`.
+ *
+ * Attributes that are functions become listeners, true and false set and leave out an attribute.
+ * Children are elements or text: text from a model can never become markup.
+ */
+export function h(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (typeof value === "function") element.addEventListener(name.slice(2), value);
+    else if (value === true) element.setAttribute(name, "");
+    else if (value !== false && value != null) element.setAttribute(name, String(value));
+  }
+  element.append(...children.filter((child) => child != null));
+  return element;
+}
+
+/** Hide the widget's kept form while a view lives; returns what shows it again. */
+export function hideKept(model) {
+  const kept = `.hl-kept-${model.get("_kept_id")}`;
+  const rule = `${kept}, .jp-OutputArea-child:has(${kept}) { display: none !important; }`;
+  const style = h("style", {}, rule);
+  document.head.append(style);
+  return () => style.remove();
+}
+
+/** Give a region for screen readers that says a line once: `say("Done")`. */
+export function announcer() {
+  const region = h("div", { class: "hl-unseen", role: "status", "aria-live": "polite" });
+  return { region, say: (line) => void (region.textContent = line) };
+}
