@@ -351,6 +351,25 @@ class AsyncClient:
         """Return what the service is, who uses it and what its engines do."""
         return await self._one("GET", "/admin/status")
 
+    async def inventory(self) -> Record:
+        """Return what is in the store and in the catalog, what is being pulled, and the disk."""
+        return await self._one("GET", "/admin/models")
+
+    async def plan(self, model: str | None = None) -> Record:
+        """Return how a model, or each one, would be loaded now, and what speaks against it."""
+        return await self._one("POST", "/admin/plan", {"model": model} if model else {})
+
+    async def pin(self, model: str, *, pinned: bool = True) -> Record:
+        """Keep a loaded model for ever, or as long as usual; its field `loaded` may be false."""
+        return await self._one("POST", "/admin/pin", {"model": model, "pinned": pinned})
+
+    async def samples(self, model: str | None = None) -> Record:
+        """Return what the service has counted and what is in use now; see `Client.samples`."""
+        from urllib.parse import urlencode
+
+        query = f"?{urlencode({'model': model})}" if model else ""
+        return await self._one("GET", f"/admin/samples{query}", link=self._idle)
+
     async def logs(self, model: str | None = None, lines: int = 100) -> str:
         """Return the last lines of the log of a model's engine, or of the service."""
         from urllib.parse import urlencode

@@ -325,6 +325,29 @@ class Client:
         """Return what the service is, who uses it and what its engines do."""
         return self._one("GET", "/admin/status")
 
+    def inventory(self) -> Record:
+        """Return what is in the store and in the catalog, what is being pulled, and the disk."""
+        return self._one("GET", "/admin/models")
+
+    def plan(self, model: str | None = None) -> Record:
+        """Return how a model, or each one, would be loaded now, and what speaks against it."""
+        return self._one("POST", "/admin/plan", {"model": model} if model else {})
+
+    def pin(self, model: str, *, pinned: bool = True) -> Record:
+        """Keep a loaded model for ever, or as long as usual; its field `loaded` may be false."""
+        return self._one("POST", "/admin/pin", {"model": model, "pinned": pinned})
+
+    def samples(self, model: str | None = None) -> Record:
+        """Return what the service has counted and what is in use now, of one model or of all.
+
+        Two answers make rates: `models` has running totals of all clients' tokens, `clock` the
+        seconds. Never starts a service, and wakes no engine.
+        """
+        from urllib.parse import urlencode
+
+        query = f"?{urlencode({'model': model})}" if model else ""
+        return self._one("GET", f"/admin/samples{query}", link=self._idle)
+
     def logs(self, model: str | None = None, lines: int = 100) -> str:
         """Return the last lines of the log of a model's engine, or of the service."""
         from urllib.parse import urlencode

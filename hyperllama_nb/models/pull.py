@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hyperllama_nb.errors import ModelNotFoundError, NoSpaceError, StoreError
+from hyperllama_nb.models import unfinished
 from hyperllama_nb.models.gguf.quantize import parse
 from hyperllama_nb.models.manifest import Manifest
 from hyperllama_nb.models.names import Name
@@ -52,6 +53,8 @@ def pull(
         work.report("pulling manifest")
         with _alone(work, wanted):
             directory.mkdir(parents=True, exist_ok=True)
+            asked = unfinished.Unfinished(text, wanted.display, name is not None, quantize)
+            unfinished.note(directory, asked)
             if source.text != wanted.display:
                 work.report(f"pulling {source.text} as {wanted.display}")
             existing = _existing(store, wanted)
@@ -60,6 +63,7 @@ def pull(
                 work.report("writing manifest")
                 store.install(fetched)
             shutil.rmtree(directory, ignore_errors=True)
+            unfinished.forget(directory)
     except OSError as error:
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
             raise NoSpaceError(
@@ -95,6 +99,7 @@ def _forget_abandoned(partial: Path) -> None:
             continue
         with suppress(filelock.Timeout), filelock.FileLock(_lock_path(directory), timeout=0):
             shutil.rmtree(directory, ignore_errors=True)
+            unfinished.forget(directory)
 
 
 def _lock_path(directory: Path) -> Path:
@@ -124,4 +129,5 @@ def _alone(work: Work, name: Name) -> Iterator[None]:
     finally:
         with suppress(OSError):
             work.directory.rmdir()
+            unfinished.forget(work.directory)
         lock.release()

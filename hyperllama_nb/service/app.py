@@ -14,6 +14,7 @@ from hyperllama_nb.service.routes import (
     create,
     embedding,
     generation,
+    inventory,
     metrics,
     ollama,
     openai,
@@ -38,7 +39,7 @@ def build_app(service: Service) -> web.Application:
     app[SERVICE] = service
     for module in (
         *(ollama, show, generation, create, embedding, tokens, openai),
-        *(admin, metrics, unsupported),
+        *(admin, inventory, metrics, unsupported),
     ):
         app.add_routes(module.routes)
     app.router.register_resource(TrailingSlash(app.router))

@@ -99,16 +99,24 @@ async def fit_batch(engine: RunningEngine) -> None:
 
     Raises NotEnoughMemoryError, with the batch as it was, if they do not fit at all.
     """
-    hardware: Hardware = await asyncio.to_thread(detect)
-    planned = engine.spec.batch
+    hardware = await asyncio.to_thread(detect)
+    fitted = shrunk(engine.backend, engine.spec, hardware)
+    if fitted.batch != engine.spec.batch:
+        engine.resize(fitted.batch)
+
+
+def shrunk(backend: Backend, spec: LaunchSpec, hardware: Hardware) -> LaunchSpec:
+    """Return the launch with its batch halved until weights and KV cache fit.
+
+    Raises NotEnoughMemoryError, of the smallest batch, if they do not fit at all.
+    """
     while True:
         try:
-            engine.backend.check(engine.spec, hardware)
+            backend.check(spec, hardware)
         except NotEnoughMemoryError:
-            batch = engine.spec.batch or 1
+            batch = spec.batch or 1
             if batch == 1:
-                engine.resize(planned)
                 raise
-            engine.resize(batch // 2)
+            spec = dataclasses.replace(spec, batch=batch // 2)
         else:
-            return
+            return spec

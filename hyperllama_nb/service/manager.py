@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -301,6 +302,16 @@ class Manager:
     async def unload(self, key: str) -> bool:
         """Unload a model once its running requests have ended; tell whether it was loaded."""
         return await self._endings.unload(key)
+
+    def pin(self, key: str, *, pinned: bool) -> RunningEngine | None:
+        """Keep a loaded model for ever, or as long as usual from now on; return its engine."""
+        engine = self.engines.get(key)
+        if engine is None or not engine.alive:
+            return None
+        engine.keep_alive = math.inf if pinned else self.settings.keep_alive
+        engine.idle_since = time.monotonic()
+        self._changes.notify()
+        return engine
 
     def unload_soon(self, key: str) -> None:
         """Unload a model in the background, as soon as no request uses it."""

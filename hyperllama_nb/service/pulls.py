@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Callable, Hashable
 from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from hyperllama_nb.models.manifest import Manifest
 from hyperllama_nb.models.progress import Progress
@@ -57,7 +57,7 @@ class Pulls:
         """
         policy = replace(self._policy, local=local, insecure=insecure)
         job = partial(self._store.pull, text, name=name, policy=policy, quantize=quantize)
-        key = (text.strip(), name, local, insecure, quantize)
+        key = _Asked(text.strip(), name, local, insecure, quantize)
         pull = self._join(key, job)
         last: Line | None = None
         async with aclosing(pull.read()) as lines:
@@ -72,6 +72,14 @@ class Pulls:
                     yield line
         if last is not None:
             yield last
+
+    def status(self) -> list[Line]:
+        """Return the last line of each pull that runs, with its `model` and its `source`."""
+        return [
+            {"model": key.name or key.source, "source": key.source, **pull.last}
+            for key, pull in self._running.items()
+            if isinstance(key, _Asked) and not pull.cancelled.is_set()
+        ]
 
     async def run(self, key: Hashable, job: Job) -> AsyncGenerator[Line, None]:
         """Yield the progress of a job in a thread, which all who give the same key share."""
@@ -99,6 +107,16 @@ class Pulls:
         await asyncio.gather(*(pull.task for pull in pulls), return_exceptions=True)
 
 
+class _Asked(NamedTuple):
+    """What makes two pulls the same one."""
+
+    source: str
+    name: str | None
+    local: bool
+    insecure: bool
+    quantize: str | None
+
+
 class _Pull:
     def __init__(self, job: Job, fetched: Callable[[int], None]) -> None:
         self._loop = asyncio.get_running_loop()
@@ -113,6 +131,11 @@ class _Pull:
         )
         self.task.add_done_callback(lambda task: task.cancelled() or task.exception())
         self.task.add_done_callback(lambda _: self._more.set())
+
+    @property
+    def last(self) -> Line:
+        """Return what was told last."""
+        return self._lines[-1] if self._lines else {"status": "pulling"}
 
     def _tell(self, progress: Progress) -> None:
         """Take a progress report from the thread."""

@@ -58,6 +58,7 @@ class RunningEngine:
         sleep_after: float = AFTER,
     ) -> None:
         self.metrics = metrics or Metrics()
+        self.tally = self.metrics.tallies[manifest.name.display]
         self.manifest = manifest
         self.backend = backend
         self.spec = spec
@@ -119,9 +120,14 @@ class RunningEngine:
         return self._launched and self.state != "failed"
 
     @property
+    def pinned(self) -> bool:
+        """Tell whether it stays, however long nobody uses it."""
+        return self.keep_alive == math.inf
+
+    @property
     def expires_in(self) -> float | None:
         """Return the seconds until it may be unloaded; None while it is used, leased or pinned."""
-        if self.users or self.leases or self.keep_alive == math.inf:
+        if self.users or self.leases or self.pinned:
             return None
         return self.idle_since + self.keep_alive - time.monotonic()
 
@@ -260,15 +266,21 @@ class RunningEngine:
         dialect = self.backend.params(self.spec, params)
         stream = self.wire.stream(ids, {"model": self.model, **dialect})
         seen = cached = 0
+        begun = False
         try:
             async with contextlib.aclosing(stream):
                 async for event in stream:
+                    if not begun:
+                        begun = True
+                        self.tally.prompt_tokens += len(ids)
                     if event.text:
                         seen += 1
                         self.output_tokens += 1
+                        self.tally.output_tokens += 1
                     if event.output_tokens is not None:
                         # Chunks were counted as they came; the engine's own count settles it.
                         self.output_tokens += event.output_tokens - seen
+                        self.tally.output_tokens += event.output_tokens - seen
                         seen, cached = event.output_tokens, event.cached_tokens or 0
                     yield event
         except EngineError as error:
@@ -287,9 +299,11 @@ class RunningEngine:
         self.prompt_tokens += tokens
         self.metrics.used(self.model, prompt=tokens, cached=0, output=0)
         try:
-            return await embed(self.wire, self.model, texts)
+            vectors = await embed(self.wire, self.model, texts)
         except EngineError as error:
             raise await self._obituary(error) from error
+        self.tally.prompt_tokens += tokens
+        return vectors
 
     async def _obituary(self, error: EngineError) -> EngineError:
         """Return what to tell of a broken stream: the engine's end, where it ended."""
@@ -349,6 +363,7 @@ class RunningEngine:
             "socket": str(self.spec.socket),
             "error": str(self.error) if self.error else None,
             "expires_at": None if expires is None else _after(expires).isoformat(),
+            "pinned": self.pinned,
             "leases": len(self.leases),
         }
 

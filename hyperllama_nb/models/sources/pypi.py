@@ -115,6 +115,9 @@ class PypiSource:
                     time.sleep(_POLL)
             finally:
                 end(process)
+                if process.returncode != 0:
+                    # A pip that was ended cannot continue its half of a file.
+                    shutil.rmtree(scratch, ignore_errors=True)
             output.seek(0)
             log = output.read().decode(errors="replace")
         found = list((scratch / "wheels").glob("*.whl"))
