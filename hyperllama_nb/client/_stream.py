@@ -1,5 +1,6 @@
 """An answer that is read while it is written."""
 
+import contextlib
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from queue import Empty, SimpleQueue
@@ -63,17 +64,34 @@ class Lines(Generic[Chunk]):
             raise _base.cut_short(self._kind, self._address)
         return None
 
-    def drain(self) -> list[Chunk]:
-        """Return what has arrived and was not read, without waiting."""
-        found: list[Chunk] = []
+    @property
+    def ended(self) -> bool:
+        """Tell whether all has been read."""
+        return self._ended
+
+    @property
+    def cancelled(self) -> bool:
+        """Tell whether `close` or `cancel` was called."""
+        return self._call.cancelled
+
+    def arrived(self) -> Iterator[Chunk]:
+        """Yield what has arrived and was not read, without waiting; raises the answer's error."""
         while True:
             try:
                 line = self.poll(timeout=0)
-            except (Empty, Exception):  # noqa: BLE001 - what came before the error is wanted
-                return found
+            except Empty:
+                return
             if line is None:
-                return found
-            found.append(line)
+                return
+            yield line
+
+    def drain(self) -> list[Chunk]:
+        """Return what has arrived and was not read, without waiting."""
+        found: list[Chunk] = []
+        with contextlib.suppress(Exception):  # what came before the error is wanted
+            for line in self.arrived():
+                found.append(line)  # noqa: PERF402 - some must stay when an error comes
+        return found
 
     def close(self) -> None:
         """End the connection; what has not arrived will not."""

@@ -7,12 +7,13 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, Protocol, TextIO
 
+from hyperllama_nb.display.fences import close_fence
+
 Format = Literal["markdown", "text"]
 
 MARKDOWN_LIMIT = 20_000
 """Characters. Above it a live update is text only: the browser renders markdown anew each time."""
 
-_FENCE = re.compile(r"^ {0,3}(`{3,}|~{3,})(.*)$")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
@@ -113,25 +114,34 @@ class TerminalSink:
         self._status = ""
 
 
-Publish = Callable[[dict[str, str], dict[str, Any], str, bool], None]
+Publish = Callable[[dict[str, Any], dict[str, Any], str, bool], None]
 """Sends (mime bundle, metadata, display id, is this an update) to the front end."""
+
+Final = Callable[[str], dict[str, Any]]
+"""Makes of a whole answer the mime bundle that stays; an empty one leaves the footer alone."""
+
+BROKEN_OFF = frozenset({"interrupted", "cancelled", "error"})
+"""The `finish_reason` of answers that are not whole: these stay the text that they are."""
 
 
 class DisplaySink:
     """Update one output of the running cell.
 
     The interval between updates grows with the text, since a browser lays out the whole of it each
-    time: 0.03 s for each 1,000 characters keeps that under a quarter of its time.
+    time: 0.03 s for each 1,000 characters keeps that under a quarter of its time. With `final` the
+    answer is text while it grows, and that bundle when it is whole.
     """
 
     def __init__(
         self,
         format: Format = "markdown",  # noqa: A002 - the name of the magic's option
         *,
+        final: Final | None = None,
         publish: Publish | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._markdown = format == "markdown"
+        self._markdown = format == "markdown" and final is None
+        self._final = final
         self._publish = publish or _publish
         self._clock = clock
         self._id = ""
@@ -182,7 +192,17 @@ class DisplaySink:
         """Send the whole text with the footer and the metadata."""
         self._waiting = None
         extra = {"hyperllama": dict(metadata)} if metadata else {}
-        self._send(self._bundle(self._joined(), footer, markdown=True), extra)
+        text = self._joined()
+        whole = (metadata or {}).get("finish_reason") not in BROKEN_OFF
+        bundle = self._final(text) if self._final and whole else {}
+        if bundle:
+            self._send(bundle, extra)
+            # A front end shows one form of an output, and most forms have no place for a footer.
+            if footer:
+                self._publish(self._under(footer), {}, new_display_id(), False)
+            return
+        shown = "" if self._final and whole else text
+        self._send(self._bundle(shown, footer, markdown=True), extra)
 
     def _flush_if_due(self) -> None:
         if self.due() == 0.0:
@@ -193,16 +213,19 @@ class DisplaySink:
         self._pieces = [text]
         return text
 
-    def _bundle(self, text: str, footer: str, *, markdown: bool) -> dict[str, str]:
+    def _under(self, footer: str) -> dict[str, Any]:
+        return {"text/plain": footer, "text/markdown": f"<small>{footer}</small>"}
+
+    def _bundle(self, text: str, footer: str, *, markdown: bool) -> dict[str, Any]:
         # some front ends drop an output whose text is empty, and its updates with it
         plain = f"{text}\n\n{footer}" if text and footer else text or footer or " "
-        bundle = {"text/plain": plain}
+        bundle: dict[str, Any] = {"text/plain": plain}
         if markdown and self._markdown:
             under = f"\n\n<small>{footer}</small>" if footer else ""
             bundle["text/markdown"] = (close_fence(text) + under).strip("\n") or " "
         return bundle
 
-    def _send(self, bundle: dict[str, str], metadata: dict[str, Any]) -> None:
+    def _send(self, bundle: dict[str, Any], metadata: dict[str, Any]) -> None:
         update = bool(self._id)
         if not update:
             self._id = new_display_id()
@@ -210,9 +233,12 @@ class DisplaySink:
         self._sent = self._clock()
 
 
-def choose_sink(format: Format = "markdown") -> Sink:  # noqa: A002
-    """Return the sink for where this code runs: a kernel's cell or a terminal."""
-    return DisplaySink(format) if in_kernel() else TerminalSink()
+def choose_sink(format: Format = "markdown", final: Final | None = None) -> Sink:  # noqa: A002
+    """Return the sink for where this code runs: a kernel's cell or a terminal.
+
+    What `final` makes of the answer is for a cell; in a terminal the text stays as it came.
+    """
+    return DisplaySink(format, final=final) if in_kernel() else TerminalSink()
 
 
 def in_kernel() -> bool:
@@ -222,27 +248,6 @@ def in_kernel() -> bool:
     return getattr(shell, "kernel", None) is not None
 
 
-def close_fence(text: str) -> str:
-    r"""Return the text with a code fence that it leaves open closed.
-
-    >>> close_fence("```python\nx = 1")
-    '```python\nx = 1\n```'
-    >>> close_fence("```\nx\n```")
-    '```\nx\n```'
-    """
-    opened = ""
-    for line in text.split("\n"):
-        match = _FENCE.match(line)
-        if match is None:
-            continue
-        marks, rest = match.groups()
-        if not opened:
-            opened = "" if marks[0] == "`" and "`" in rest else marks
-        elif marks[0] == opened[0] and len(marks) >= len(opened) and not rest.strip():
-            opened = ""
-    return f"{text.removesuffix(chr(10))}\n{opened}" if opened else text
-
-
 def new_display_id() -> str:
     """Return an id for an output that later messages replace."""
     import uuid
@@ -250,7 +255,7 @@ def new_display_id() -> str:
     return f"hyperllama-{uuid.uuid4().hex}"
 
 
-def _publish(bundle: dict[str, str], metadata: dict[str, Any], id_: str, update: bool) -> None:
+def _publish(bundle: dict[str, Any], metadata: dict[str, Any], id_: str, update: bool) -> None:
     from IPython.display import display, update_display
 
     show: Callable[..., object] = update_display if update else display

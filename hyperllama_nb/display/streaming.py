@@ -1,12 +1,13 @@
 """Driving a sink with a stream, from the thread that an interrupt reaches."""
 
+import asyncio
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from queue import Empty
 from typing import TYPE_CHECKING, Any
 
-from hyperllama_nb._version import __version__
+from hyperllama_nb.display.footer import facts, footer_of
 from hyperllama_nb.display.progress import Progress
 from hyperllama_nb.display.sinks import Sink
 from hyperllama_nb.display.tables import human_duration
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 TICK = 0.5
 """Seconds between two looks at the clock while nothing comes: elapsed time must not stand still."""
+
+_GLANCE = 0.03
+"""Seconds between two looks at what has arrived for a task."""
 
 
 class GenerationInterrupted(KeyboardInterrupt):
@@ -40,56 +44,58 @@ def stream_to(
     *,
     footer: "Callable[[Response], str] | None" = None,
     metadata: Mapping[str, Any] | None = None,
+    tell: bool = False,
 ) -> "Response":
     """Show an answer while it grows, and return it.
 
     The first text is shown at once and the last even if the engine stalls. `footer` gives the line
     under the answer, `metadata` is kept with the output beside usage and timings. Raises
     GenerationInterrupted after Ctrl-C, with the connection closed and the partial text shown; an
-    error of the answer leaves its partial text shown too.
+    error of the answer leaves its partial text shown too. With `tell` the whole error is shown, for
+    a thread whose error nobody sees.
     """
-    footer = footer or footer_of
-    progress = Progress(f"Waiting for {stream.model}")
-    begun = shown = False
-    entered = time.monotonic()
-
-    def take(line: "Record") -> None:
-        nonlocal begun, shown
-        if "status" in line and "done" not in line:
-            shown = True
-            sink.status(progress.update(line))
-            return
-        text = line["message"]["content"] if "message" in line else line.get("response")
-        if text:
-            begun = shown = True
-            sink.text(text)
-
-    def idle() -> None:
-        nonlocal shown
-        if not begun and (shown or time.monotonic() - entered >= 2 * TICK):
-            shown = True
-            sink.status(progress.text())
-
-    def end(reason: str | None, line: str) -> "Response":
-        response = stream.response
-        sink.finish(line, {**(metadata or {}), **facts(response, reason)})
-        return response
-
+    showing = _Showing(sink, stream, footer or footer_of, metadata or {}, tell=tell)
     try:
         with _cancelled_on_error(stream):
-            for line in _items(sink, stream, idle):
-                take(line)
+            for line in _items(sink, stream, showing.idle):
+                showing.take(line)
     except KeyboardInterrupt:
-        for line in stream.drain():
-            take(line)
-        response = end("interrupted", "Interrupted.")
-        raise GenerationInterrupted(response) from None
+        raise GenerationInterrupted(showing.interrupted()) from None
     except Exception as error:
-        if shown:
-            end("error", f"Ended by an error: {type(error).__name__}.")
+        showing.failed(error)
         raise
-    response = stream.response
-    return end(None, footer(response))
+    return showing.ended()
+
+
+async def stream_to_async(
+    sink: Sink,
+    stream: "Stream",
+    *,
+    footer: "Callable[[Response], str] | None" = None,
+    metadata: Mapping[str, Any] | None = None,
+) -> "Response":
+    """Do what `stream_to` does without blocking the event loop that awaits it.
+
+    A task that is cancelled ends the answer in the engine; CancelledError goes on to the caller.
+    """
+    showing = _Showing(sink, stream, footer or footer_of, metadata or {})
+    try:
+        with _cancelled_on_error(stream):
+            while not stream.ended:
+                # A thread collects the lines; what a reader can tell apart is shown in time.
+                await asyncio.sleep(_GLANCE)
+                for line in stream.arrived():
+                    showing.take(line)
+                showing.idle()
+                if sink.due() == 0.0:
+                    sink.flush()
+    except (asyncio.CancelledError, KeyboardInterrupt):
+        showing.interrupted()
+        raise
+    except Exception as error:
+        showing.failed(error)
+        raise
+    return showing.ended()
 
 
 def follow(sink: Sink, lines: "Lines[Record]", *, waiting: str = "Waiting") -> "Record":
@@ -121,62 +127,6 @@ def follow(sink: Sink, lines: "Lines[Record]", *, waiting: str = "Waiting") -> "
     return last
 
 
-def facts(response: "Response", reason: str | None = None) -> dict[str, Any]:
-    """Return what is saved with an answer's output: usage, timings, how it ended."""
-    from dataclasses import asdict
-
-    ours = response.get("hyperllama") or {}
-    return {
-        "model": response.get("model"),
-        "seed": ours.get("seed"),
-        "usage": asdict(response.usage),
-        "timings": asdict(response.timings),
-        "truncated_tokens": ours.get("truncated_tokens"),
-        "finish_reason": reason or response.get("done_reason"),
-        "version": __version__,
-    }
-
-
-def footer_of(response: "Response", *, detail: bool = False) -> str:
-    """Return the line under an answer: how fast it was, and what was cut from it."""
-    times, usage = response.timings, response.usage
-    ours = response.get("hyperllama") or {}
-    parts: list[str] = []
-    if times.first_token is not None:
-        loading = (times.load or 0) >= 1
-        part = f" ({human_duration(times.load)} of it to load)" if loading else ""
-        parts.append(f"first token after {human_duration(times.first_token)}{part}")
-    if usage.output_tokens is not None:
-        parts.append(f"{usage.output_tokens} tokens")
-    if times.tokens_per_second is not None:
-        parts.append(f"{times.tokens_per_second:.1f} tokens/s")
-    if detail:
-        parts += _detail(response)
-    if response.get("done_reason") == "length":
-        parts.append("cut at the limit of tokens (--max-tokens raises it)")
-    if ours.get("truncated_tokens"):
-        parts.append(
-            f"{ours['truncated_tokens']} tokens of the prompt did not fit the context of "
-            f"{ours.get('context_length')} and were left out (--num-ctx raises it)"
-        )
-    return " · ".join(parts)
-
-
-def _detail(response: "Response") -> Iterator[str]:
-    times, usage = response.timings, response.usage
-    if usage.prompt_tokens is not None:
-        cached = f" ({usage.cached_tokens} cached)" if usage.cached_tokens else ""
-        yield f"prompt {usage.prompt_tokens} tokens{cached}"
-    for label, seconds in (
-        ("prompt read in", times.prompt),
-        ("loaded in", times.load),
-        ("queued", times.queue),
-        ("in total", times.total),
-    ):
-        if seconds is not None and seconds >= 0.0005:
-            yield f"{label} {human_duration(seconds)}"
-
-
 def _items(sink: Sink, lines: "Lines[Record]", idle: Callable[[], None]) -> "Iterator[Record]":
     """Yield the lines; in between, let the sink show what it held back, and the clock go on."""
     while True:
@@ -201,6 +151,74 @@ def _cancelled_on_error(lines: "Lines[Record]") -> Iterator[None]:
     except BaseException:
         lines.cancel()
         raise
+
+
+class _Showing:
+    """What is shown of one answer, whoever brings the lines."""
+
+    def __init__(
+        self,
+        sink: Sink,
+        stream: "Stream",
+        footer: "Callable[[Response], str]",
+        metadata: Mapping[str, Any],
+        *,
+        tell: bool = False,
+    ) -> None:
+        self._sink, self._stream = sink, stream
+        self._footer, self._metadata, self._tell = footer, metadata, tell
+        self._progress = Progress(f"Waiting for {stream.model}")
+        self._begun = self._shown = False
+        self._entered = time.monotonic()
+
+    def take(self, line: "Record") -> None:
+        """Show a line of the answer."""
+        if "status" in line and "done" not in line:
+            self._say(self._progress.update(line))
+            return
+        place = line.get("message", line)
+        text = place.get("content" if "message" in line else "response")
+        if text:
+            self._begun = self._shown = True
+            self._sink.text(text)
+        elif place.get("thinking") and not self._begun:
+            self._say(self._progress.update({"status": "Thinking", "elapsed": self._since()}))
+
+    def idle(self) -> None:
+        """Let the clock go on while nothing comes."""
+        if not self._begun and (self._shown or self._since() >= 2 * TICK):
+            self._say(self._progress.text())
+
+    def ended(self) -> "Response":
+        """Show the whole answer, or what there is of one that another thread cancelled."""
+        if self._stream.cancelled:
+            return self._end("cancelled", "Cancelled.")
+        return self._end(None, self._footer(self._stream.response))
+
+    def interrupted(self) -> "Response":
+        """Show what had arrived when the user interrupted."""
+        for line in self._stream.drain():
+            self.take(line)
+        return self._end("interrupted", "Interrupted.")
+
+    def failed(self, error: Exception) -> None:
+        """Show that the answer broke off, under what there is of it."""
+        if self._tell:
+            self._end("error", f"{type(error).__name__}: {error}")
+        elif self._shown:
+            self._end("error", f"Ended by an error: {type(error).__name__}.")
+
+    def _end(self, reason: str | None, line: str) -> "Response":
+        response = self._stream.response
+        self._sink.finish(line, {**self._metadata, **facts(response, reason)})
+        return response
+
+    def _say(self, line: str) -> None:
+        self._shown = True
+        self._sink.status(line)
+
+    def _since(self) -> float:
+        return time.monotonic() - self._entered
 
 
 def _done(last: "Record") -> str:

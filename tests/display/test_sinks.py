@@ -12,7 +12,6 @@ from hyperllama_nb.display.sinks import (
     NullSink,
     TerminalSink,
     choose_sink,
-    close_fence,
 )
 
 
@@ -132,18 +131,6 @@ def test_an_open_fence_is_closed_in_what_is_shown_and_not_in_the_text():
     front.clock.now += 1
     sink.text("\n```\ndone")
     assert front.sent[-1][1]["text/markdown"] == "```python\nx\n```\ndone"
-
-
-def test_fences_of_all_kinds():
-    assert close_fence("~~~~\n```\n~~~") == "~~~~\n```\n~~~\n~~~~"
-    assert close_fence("```\n```x") == "```\n```x\n```"
-    assert close_fence("text with ``` inside") == "text with ``` inside"
-    assert close_fence("```a`b") == "```a`b"
-
-
-@given(st.text(alphabet="`~ \nab", max_size=40))
-def test_closing_twice_changes_nothing(text):
-    assert close_fence(close_fence(text)) == close_fence(text)
 
 
 def test_a_pipe_gets_the_answer_and_nothing_else():

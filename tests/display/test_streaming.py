@@ -8,8 +8,9 @@ import time
 import pytest
 
 from hyperllama_nb.client import Response
+from hyperllama_nb.display.footer import footer_of
 from hyperllama_nb.display.sinks import NullSink
-from hyperllama_nb.display.streaming import GenerationInterrupted, follow, footer_of, stream_to
+from hyperllama_nb.display.streaming import GenerationInterrupted, follow, stream_to
 from hyperllama_nb.errors import BusyError, EngineDiedError
 from tests.client.fakeservice import messages, words
 from tests.display.test_sinks import Front
