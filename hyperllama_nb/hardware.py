@@ -22,7 +22,8 @@ class Device:
     """An accelerator; `index` counts the devices that an engine of this process would see.
 
     `memory` and `free` are bytes: the machine's, where the GPU shares its memory.
-    `utilisation` is the busy share of the last moments in percent, None where nobody measures it.
+    `utilisation` is the busy share of the last moments in percent, `power` what the device draws in
+    watts; None where nobody measures it.
     """
 
     kind: Literal["cpu", "gpu"]
@@ -32,6 +33,7 @@ class Device:
     memory: int
     free: int
     utilisation: int | None = None
+    power: float | None = None
 
 
 @dataclass(frozen=True)
@@ -68,15 +70,19 @@ def devices() -> tuple[Device, ...]:
     return tuple(device for probe in (_nvidia, _amd, _apple) for device in _quietly(probe, nothing))
 
 
-def sample(root: Path = Path("/")) -> dict[str, Any]:
+def sample(root: Path = Path("/"), *, accelerators: bool = True) -> dict[str, Any]:
     """Measure what is in use now; never raises.
 
-    `cpu_percent` is the machine's mean over all cores since the previous call in this thread,
-    None where unknown; memory is in bytes.
+    `cpu_busy` of `cpu_total` seconds of the machine's `cpu_cores` were used since it started, so
+    that differences between two samples tell the use in between; None where unknown. Memory is in
+    bytes. Without `accelerators` none are looked for.
     """
     total, available = _memory(root)
+    busy, whole, cores = _quietly(_cpu_seconds, (None, None, None))
     return {
-        "cpu_percent": _quietly(_cpu_percent, None),
+        "cpu_busy": busy,
+        "cpu_total": whole,
+        "cpu_cores": cores,
         "memory_total": total,
         "memory_available": available,
         "memory_used": total - available,
@@ -88,8 +94,9 @@ def sample(root: Path = Path("/")) -> dict[str, Any]:
                 "memory": device.memory,
                 "free": device.free,
                 "utilisation": device.utilisation,
+                "power": device.power,
             }
-            for device in devices()
+            for device in (devices() if accelerators else ())
         ],
     }
 
@@ -115,10 +122,15 @@ def _physical_cores() -> int:
     return psutil.cpu_count(logical=False) or 0
 
 
-def _cpu_percent() -> float | None:
+def _cpu_seconds() -> tuple[float | None, float | None, int | None]:
     import psutil
 
-    return float(psutil.cpu_percent(interval=None))
+    times = psutil.cpu_times()
+    # A guest's time is part of `user`, and waiting for a disk is not work.
+    parts = ("user", "nice", "system", "irq", "softirq", "steal", "idle", "iowait")
+    whole = sum(getattr(times, part, 0.0) for part in parts)
+    busy = whole - times.idle - getattr(times, "iowait", 0.0)
+    return round(busy, 2), round(whole, 2), psutil.cpu_count()
 
 
 def _memory(root: Path) -> tuple[int, int]:
@@ -199,7 +211,8 @@ def _nvidia() -> list[Device]:
             # A board that shares the machine's memory has no figures of its own.
             total, free = _quietly(partial(_nvidia_memory, handle), None) or _memory(Path("/"))
             busy = _quietly(partial(_nvidia_busy, handle), None)
-            found.append(Device("gpu", "cuda", index, name, total, free, busy))
+            power = _quietly(partial(_nvidia_power, handle), None)
+            found.append(Device("gpu", "cuda", index, name, total, free, busy, power))
         return found
     finally:
         pynvml.nvmlShutdown()
@@ -216,6 +229,12 @@ def _nvidia_busy(handle: Any) -> int | None:
     import pynvml
 
     return int(pynvml.nvmlDeviceGetUtilizationRates(handle).gpu)
+
+
+def _nvidia_power(handle: Any) -> float | None:
+    import pynvml
+
+    return float(pynvml.nvmlDeviceGetPowerUsage(handle)) / 1000  # milliwatts
 
 
 def _amd() -> list[Device]:
@@ -238,7 +257,8 @@ def _amd() -> list[Device]:
             total = int(amdsmi.amdsmi_get_gpu_memory_total(handle, vram))
             free = max(0, total - int(amdsmi.amdsmi_get_gpu_memory_usage(handle, vram)))
             busy = _quietly(partial(_amd_busy, handle), None)
-            found.append(Device("gpu", "hip", index, name, total, free, busy))
+            power = _quietly(partial(_amd_power, handle), None)
+            found.append(Device("gpu", "hip", index, name, total, free, busy, power))
         return found
     finally:
         amdsmi.amdsmi_shut_down()
@@ -248,6 +268,17 @@ def _amd_busy(handle: Any) -> int | None:
     import amdsmi
 
     return int(amdsmi.amdsmi_get_gpu_activity(handle)["gfx_activity"])
+
+
+def _amd_power(handle: Any) -> float | None:
+    import amdsmi
+
+    told = amdsmi.amdsmi_get_power_info(handle)
+    # The newer boards tell the one, the older ones the other, and "N/A" for what they do not tell.
+    for name in ("current_socket_power", "average_socket_power"):
+        if isinstance(told.get(name), int | float) and told[name] > 0:
+            return float(told[name])
+    return None
 
 
 def _apple() -> list[Device]:

@@ -153,6 +153,15 @@ def test_detect_and_sample_work_without_any_of_the_files(tmp_path):
     assert found.cores >= 1
     assert found.cpu_name
     assert live["memory_used"] == live["memory_total"] - live["memory_available"]
+    assert live["cpu_busy"] <= live["cpu_total"]
+
+
+def test_accelerators_are_told_with_what_they_use_and_left_out_on_demand(bare):
+    bare.setitem(sys.modules, "pynvml", nvml(1))
+    (told,) = hardware.sample()["devices"]
+    assert (told["memory"], told["free"]) == (8 * GIB, 0)
+    assert (told["utilisation"], told["power"]) == (40, 75.5)
+    assert hardware.sample(accelerators=False)["devices"] == []
 
 
 def nvml(count: int = 2, **broken: BaseException) -> ModuleType:
@@ -166,6 +175,7 @@ def nvml(count: int = 2, **broken: BaseException) -> ModuleType:
         "nvmlDeviceGetName": lambda handle: f"Board {handle}".encode(),
         "nvmlDeviceGetMemoryInfo": lambda handle: SimpleNamespace(total=8 * GIB, free=handle * GIB),
         "nvmlDeviceGetUtilizationRates": lambda handle: SimpleNamespace(gpu=40 + handle),
+        "nvmlDeviceGetPowerUsage": lambda handle: 75_500,
     }
     for name, answer in answers.items():
         setattr(module, name, raising(broken[name]) if name in broken else answer)
@@ -183,6 +193,10 @@ def amdsmi(**broken: BaseException) -> ModuleType:
         "amdsmi_get_gpu_memory_total": lambda handle, kind: 16 * GIB,
         "amdsmi_get_gpu_memory_usage": lambda handle, kind: 4 * GIB,
         "amdsmi_get_gpu_activity": lambda handle: {"gfx_activity": "N/A"},
+        "amdsmi_get_power_info": lambda handle: {
+            "current_socket_power": "N/A",
+            "average_socket_power": 90,
+        },
     }
     module.AmdSmiMemoryType = SimpleNamespace(VRAM=0)
     for name, answer in answers.items():
@@ -214,8 +228,8 @@ def test_no_library_means_no_devices(bare):
 def test_nvidia_devices_are_listed_with_memory_and_load(bare):
     bare.setitem(sys.modules, "pynvml", nvml())
     assert hardware.devices() == (
-        hardware.Device("gpu", "cuda", 0, "Board 0", 8 * GIB, 0, 40),
-        hardware.Device("gpu", "cuda", 1, "Board 1", 8 * GIB, GIB, 41),
+        hardware.Device("gpu", "cuda", 0, "Board 0", 8 * GIB, 0, 40, 75.5),
+        hardware.Device("gpu", "cuda", 1, "Board 1", 8 * GIB, GIB, 41, 75.5),
     )
 
 
@@ -255,17 +269,19 @@ def test_a_board_without_memory_of_its_own_has_the_machines(bare):
             1,
             nvmlDeviceGetMemoryInfo=RuntimeError("not supported"),
             nvmlDeviceGetUtilizationRates=RuntimeError("not supported"),
+            nvmlDeviceGetPowerUsage=RuntimeError("not supported"),
         ),
     )
     (found,) = hardware.devices()
     assert found.memory == hardware.detect().memory_total
     assert found.utilisation is None
+    assert found.power is None
 
 
 def test_an_amd_device_is_listed(bare):
     bare.setitem(sys.modules, "amdsmi", amdsmi(amdsmi_get_gpu_device_uuid=ValueError("odd")))
     assert hardware.devices() == (
-        hardware.Device("gpu", "hip", 0, "Instinct", 16 * GIB, 12 * GIB, None),
+        hardware.Device("gpu", "hip", 0, "Instinct", 16 * GIB, 12 * GIB, None, 90.0),
     )
 
 

@@ -48,6 +48,16 @@ def memory_of(group: int, *others: int) -> int:
     return total
 
 
+def cpu_of(group: int) -> float:
+    """Return the seconds of processor time that the living processes of a group have used."""
+    total = 0.0
+    for process in members(group):
+        with contextlib.suppress(psutil.Error):
+            times = process.cpu_times()
+            total += times.user + times.system
+    return total
+
+
 def loopback_port(group: int) -> int | None:
     """Return the TCP port on which a process of the group listens, None if none does."""
     for process in members(group):

@@ -15,7 +15,7 @@ from typing import Any
 
 from hyperllama_nb.engines import guard
 from hyperllama_nb.engines.base import Backend, Launch, Phase, Task
-from hyperllama_nb.engines.group import kill_group, loopback_port, memory_of
+from hyperllama_nb.engines.group import cpu_of, kill_group, loopback_port, memory_of
 from hyperllama_nb.engines.log import LogReader, tail
 from hyperllama_nb.engines.openai import Wire
 from hyperllama_nb.engines.sleep import Sleep
@@ -293,6 +293,10 @@ class EngineProcess:
             size = memory_of(self.pid, self._guard.pid)
             self._memory = (time.monotonic(), size)
         return size
+
+    def cpu_seconds(self) -> float:
+        """Return the processor time that the engine's processes have used, in seconds."""
+        return 0.0 if self.pid is None or self._exited.is_set() else cpu_of(self.pid)
 
 
 def _forget_all() -> None:

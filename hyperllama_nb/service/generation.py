@@ -76,8 +76,10 @@ async def _generate(
                         # An empty piece is a token too: half a character, or text held back.
                         last = clock()
                         if piece.text or piece.thinking or piece.tool_calls or piece.logprobs:
-                            first = first or last
-                            stage.now = "streaming"
+                            if not first:
+                                first = last
+                                stage.now = "streaming"
+                                engine.tally.first_token((first - entered) / 1e9)
                             outcome.add(piece)
                             yield piece
                 first = first or clock()

@@ -10,6 +10,8 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from hyperllama_nb.service.tally import Tallies
+
 if TYPE_CHECKING:
     from hyperllama_nb.service.running import RunningEngine
 
@@ -32,6 +34,7 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self._models: dict[str, str] = {}
+        self.tallies = Tallies()
         self.requests = self._histogram(
             "request_duration_seconds",
             "Seconds from a request's arrival to the end of its answer; 499 is a client that left.",

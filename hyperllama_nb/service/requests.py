@@ -16,7 +16,9 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 CLIENT_GONE = 499
 """The status in log and metrics of a request whose client left; nobody is sent it."""
 
-POLLS = frozenset({"/admin/models", "/admin/plan", "/admin/samples", "/admin/status", "/health", "/metrics"})
+POLLS = frozenset(
+    {"/admin/models", "/admin/plan", "/admin/samples", "/admin/status", "/health", "/metrics"}
+)
 """What monitors ask for over and over."""
 
 FORMAT = "%(asctime)s %(levelname)s %(name)s [%(request)s]: %(message)s"

@@ -346,6 +346,7 @@ class RunningEngine:
             "message": "asleep until the next request" if self.asleep else self.message,
             "elapsed": round(self.elapsed, 3),
             "backend": self.backend.name,
+            "launch": self.backend.launch(self.spec),
             "device": self.spec.placement.device,
             "pid": self.process.pid,
             "context_length": self.spec.context,

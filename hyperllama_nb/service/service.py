@@ -26,6 +26,7 @@ from hyperllama_nb.service.manager import Manager
 from hyperllama_nb.service.metrics import Metrics
 from hyperllama_nb.service.pulls import Pulls
 from hyperllama_nb.service.reading import runs_as_it_is
+from hyperllama_nb.service.samples import Sampler
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +59,7 @@ class Service:
         self.manager = Manager(self.store, self.backends, self.settings, self.metrics)
         self.manager.last.kept = host == "process"
         self.metrics.watch(self.manager.engines.values)
+        self.sampler = Sampler(self.manager, self._spawn)
         hosts = frozenset(host.lower() for host in self.settings.pull_hosts)
         runs = partial(runs_as_it_is, self.backends, self.settings)
         policy = Policy(hosts=hosts, runs=runs)

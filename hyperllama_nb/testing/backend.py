@@ -100,6 +100,11 @@ class FakeBackend:
             {**kept, "TMPDIR": str(spec.workdir)},
         )
 
+    def launch(self, spec: LaunchSpec) -> str | None:
+        """Return the name of what is launched."""
+        del spec
+        return "a scripted engine"
+
     def warm(self, spec: LaunchSpec) -> Warmup | None:
         """Return how to run `compiling`, whose working directory is the engine's; None without."""
         if self.compiling is None:
@@ -113,7 +118,7 @@ class FakeBackend:
     def capabilities(self, spec: LaunchSpec) -> frozenset[str]:
         """Return what the engine's protocol carries."""
         del spec
-        return frozenset({"token_ids", "penalties", "logprobs", *self.able})
+        return frozenset({"token_ids", "penalties", "logprobs", "metrics", *self.able})
 
     def most_logprobs(self, spec: LaunchSpec) -> int:
         """Return 20, the most that Ollama's API knows."""

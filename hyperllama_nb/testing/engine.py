@@ -29,6 +29,9 @@ EMBEDDING_FIELDS = frozenset({"model", "input", "encoding_format", "dimensions",
 
 HEAD_LIMIT = 64 << 10
 
+PAGES = 8
+"""Pages of the cache that it says to have; each request that runs takes one."""
+
 
 @dataclass
 class FakeEngine:
@@ -129,6 +132,11 @@ class FakeEngine:
             f"maxserve_num_requests_running {running}.0\n"
             "maxserve_num_requests_queued 0.0\n"
             f"maxserve_num_output_tokens_total {tokens}.0\n"
+            f"maxserve_cache_num_used_blocks {running}.0\n"
+            f"maxserve_cache_num_total_blocks {PAGES}.0\n"
+            # one step for each token, of one sequence
+            f'maxserve_batch_size_sum{{batch_type="TG"}} {tokens}.0\n'
+            f'maxserve_batch_size_count{{batch_type="TG"}} {tokens}.0\n'
         )
 
     def _refusal(self, params: Any, fields: frozenset[str]) -> tuple[int, str] | None:

@@ -10,6 +10,7 @@ from typing import Any
 from aiohttp import web
 
 from hyperllama_nb.errors import ProtocolMismatchError, RequestError
+from hyperllama_nb.models.names import Name
 from hyperllama_nb.runtime import PROTOCOL, engine_log, log_path
 from hyperllama_nb.service.keys import SERVICE
 from hyperllama_nb.service.options import Options, parse_keep_alive
@@ -25,6 +26,14 @@ FOLLOW_INTERVAL = 0.2
 async def status(request: web.Request) -> web.Response:
     """Tell what the service is and what its engines do."""
     return web.json_response(await request.app[SERVICE].status())
+
+
+@routes.get("/admin/samples")
+async def samples(request: web.Request) -> web.Response:
+    """Tell a monitor what is counted and used now, of all models or of one; wakes no engine."""
+    model = request.query.get("model")
+    name = Name.parse(model).display if model else None
+    return web.json_response(await request.app[SERVICE].sampler.take(name))
 
 
 @routes.post("/admin/attach")
