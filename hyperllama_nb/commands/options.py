@@ -42,6 +42,9 @@ class Parser(argparse.ArgumentParser):
 
         Raises UsageError, with a close match for a mistyped option, and HelpShown after `--help`.
         """
+        if self.usage is None:
+            # argparse formats the usage a second time, and a name such as `%llm` is no format
+            self.usage = self.format_usage().removeprefix("usage: ").replace("%", "%%")
         args, unknown = self.parse_known_intermixed_args(list(argv))
         if unknown:
             self.error(self._unknown(unknown))

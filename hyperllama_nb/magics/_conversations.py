@@ -97,7 +97,9 @@ class Conversation(Sequence[Message]):
         return "\n\n".join(f"{who}:\n{text}" for who, text in self._said()) or "Nothing was said."
 
     def _repr_markdown_(self) -> str:
-        said = [f"**{who}**\n\n{text}" for who, text in self._said()]
+        from hyperllama_nb.display.sinks import close_fence
+
+        said = [f"**{who}**\n\n{close_fence(text)}" for who, text in self._said()]
         return "\n\n---\n\n".join(said) or "Nothing was said."
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
@@ -117,6 +119,7 @@ class Conversations(Mapping[str, Conversation]):
     def __init__(self) -> None:
         self._turns: dict[str, list[Turn]] = {}
         self._asked: dict[tuple[str, str], int] = {}
+        self._latest: str | None = None
         self._lock = threading.RLock()
 
     def __getitem__(self, name: str) -> Conversation:
@@ -133,6 +136,14 @@ class Conversations(Mapping[str, Conversation]):
     def __repr__(self) -> str:
         """Return the names and sizes."""
         return f"<Conversations {', '.join(repr(self[name]) for name in self) or 'none'}>"
+
+    @property
+    def latest(self) -> str | None:
+        """Return the name of the conversation that got the last turn; None without any."""
+        with self._lock:
+            if self._latest in self._turns:
+                return self._latest
+            return next(reversed(self._turns), None)
 
     def begin(self, *_: Any) -> None:
         """Note that a cell begins to run: what it asks first replaces what it asked first before.
@@ -173,6 +184,7 @@ class Conversations(Mapping[str, Conversation]):
         with self._lock:
             turns = self._turns.setdefault(name, [])
             place = self._place(name, cell)
+            self._latest = name
             if cell is not None:
                 self._asked[name, cell] = self._asked.get((name, cell), 0) + 1
             if place == len(turns):
@@ -186,6 +198,7 @@ class Conversations(Mapping[str, Conversation]):
         """Hold this conversation under its name, in place of what had it."""
         with self._lock:
             self._turns[conversation.name] = [*conversation.turns]
+            self._latest = conversation.name
 
     def reset(self, name: str | None = None) -> list[str]:
         """Forget one conversation, or all; returns their names. Raises KeyError for no such one."""
