@@ -26,6 +26,9 @@ from hyperllama_nb.runtime import socket_path
 SLOTS = 8
 CONTEXT = 4096
 
+ASLEEP = 30.0
+"""Seconds within which the service lets an idle engine sleep, unless it is told never to."""
+
 
 @dataclass(frozen=True)
 class Contender:
@@ -135,7 +138,10 @@ async def _in_the_service(contender: Contender) -> AsyncIterator[Running]:
 
 
 def _until_asleep(client: Client) -> None:
+    end = time.monotonic() + ASLEEP
     while not all(engine["asleep"] for engine in client.status()["engines"]):
+        if time.monotonic() > end:
+            raise SystemExit("The service lets no engine sleep: unset HYPERLLAMA_SLEEP_AFTER.")
         time.sleep(0.1)
 
 

@@ -13,6 +13,8 @@ own work and noise out; each of the three ways has the same client, on a new con
 
 import argparse
 import asyncio
+import contextlib
+import os
 import random
 import secrets
 import statistics
@@ -33,6 +35,7 @@ from streams import Run, Way, ask, door_way, engine_way, rate_of, service_way, t
 
 from hyperllama_nb import Client
 from hyperllama_nb.engines.openai import sampling
+from hyperllama_nb.errors import ServiceError
 from hyperllama_nb.models.store import Store
 from hyperllama_nb.runtime import socket_path
 from hyperllama_nb.service.prompt import Prompter
@@ -176,8 +179,8 @@ def firsts(turns: Sequence[dict[str, list[Run]]]) -> None:
 
 
 def real(model: str, pairs: int, tokens: int, streams: int) -> None:
-    """Compare the three ways to a real engine of the user's service, and print what they give."""
-    client = Client()
+    """Compare the three ways to a real engine of the service, and print what they give."""
+    client = _awake_service()
     client.load(model)
     manifest = Store().get(model)
     prompter = Prompter(Store().view(manifest), manifest)
@@ -215,11 +218,23 @@ def real(model: str, pairs: int, tokens: int, streams: int) -> None:
     row("%load_ext, MB", sizes)
 
 
+def _awake_service() -> Client:
+    """Start a service that lets no engine sleep: a request that goes past it would wake none.
+
+    Raises SystemExit if one runs already, whose settings are not ours.
+    """
+    with contextlib.suppress(ServiceError), Client(start=False) as running:
+        running.version()
+        raise SystemExit("A service is running: end it with `hyperllama stop`, and begin again.")
+    os.environ["HYPERLLAMA_SLEEP_AFTER"] = "-1"
+    return Client()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--model", help="use the user's service and this model")
+    parser.add_argument("--model", help="a real engine of a service, with this model")
     parser.add_argument("--streams", type=int, default=1, help="with --model: that many at once")
     parser.add_argument("--pairs", type=int, default=20)
     parser.add_argument("--tokens", type=int, default=128)

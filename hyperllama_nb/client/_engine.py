@@ -140,7 +140,12 @@ class Engine:
         except HyperLlamaError:
             now = Record({"model": self.model, "state": "unknown: no service answers"})
         rows = [("state", now["state"] + (", asleep" if now.get("asleep") else ""))]
-        for name, label in (("backend", "backend"), ("device", "device"), ("pid", "process")):
+        for name, label in (
+            ("backend", "backend"),
+            ("launch", "launched as"),
+            ("device", "device"),
+            ("pid", "process"),
+        ):
             if now.get(name) is not None:
                 rows.append((label, str(now[name])))
         if now.get("memory"):

@@ -125,9 +125,11 @@ def _lease(lease: dict[str, Any]) -> str:
 
 
 def _engine(engine: dict[str, Any]) -> str:
+    # A service of another version may not tell it.
+    launched = f" ({engine['launch']})" if engine.get("launch") else ""
     text = (
-        f"{engine['model']}: {engine['state']}, {engine['backend']} on {engine['device']}, "
-        f"process {engine['pid']}, {human_bytes(engine['memory'])}"
+        f"{engine['model']}: {engine['state']}, {engine['backend']} on {engine['device']}"
+        f"{launched}, process {engine['pid']}, {human_bytes(engine['memory'])}"
     )
     if engine["tcp"]:
         text += ", on a TCP port that other users of this machine can reach"

@@ -131,6 +131,10 @@ class Backend(Protocol):
         """Return how to compile the model before its first start; None if nothing is compiled."""
         ...
 
+    def launch(self, spec: LaunchSpec) -> str | None:
+        """Return in words the way in which it launches a model; None if it has only one."""
+        ...
+
     def capabilities(self, spec: LaunchSpec) -> frozenset[str]:
         """Return what the engine can do (`penalties`, `token_ids`, `logprobs`, `constrain`, …).
 

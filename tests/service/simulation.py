@@ -151,6 +151,9 @@ class Backend:
     def command(self, spec):
         return Launch(())
 
+    def launch(self, spec):
+        return None
+
     def warm(self, spec):
         return None
 

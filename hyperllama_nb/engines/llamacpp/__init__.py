@@ -181,6 +181,11 @@ class LlamaCppBackend:
         argv = [str(found.path), "-P", launcher.__file__, json.dumps(described)]
         return Launch(tuple(argv), env)
 
+    def launch(self, spec: LaunchSpec) -> str | None:
+        """Return None: there is one way."""
+        del spec
+        return None
+
     def warm(self, spec: LaunchSpec) -> Warmup | None:
         """Return None: llama.cpp is compiled when it is installed."""
         del spec
