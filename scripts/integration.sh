@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The notebooks and the tests that need a real engine, apart from the user's service and store.
+# The notebooks and the tests that need a real engine or a browser, apart from the user's service and store.
 set -eu
 . "$(dirname "$0")/place.sh"
 python scripts/notebooks.py
@@ -10,5 +10,5 @@ export HYPERLLAMA_TEST_CLIENTS_PYTHON="$PWD/.venv-clients/bin/python"
 export HYPERLLAMA_TEST_COMPATIBILITY="$PWD/build/compatibility/integration.json"
 export HYPERLLAMA_TEST_CLIENT_RESULTS="$PWD/build/compatibility/clients.json"
 export HYPERLLAMA_TEST_NODE_MODULES="$PWD/.cache/npm/node_modules"
-python -m pytest tests/integration "$@"
+python -m pytest tests/integration tests/browser "$@"
 python scripts/compatibility.py --check

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Fill what the engine tests share: the environment of other clients, the store, the compile cache.
+# Fill what the engine and browser tests share: other clients, a browser, the store, the compile cache.
 set -eu
 . "$(dirname "$0")/place.sh"
 (
     python scripts/environment.py .venv-clients . xllamacpp pytest ollama openai langchain-ollama litellm
-    npm install --silent --no-audit --no-fund --prefix .cache/npm ollama
+    npm install --silent --no-audit --no-fund --prefix .cache/npm ollama axe-core
+    scripts/chromium.sh
 ) &
 clients=$!
 for model in smollm2:135m all-minilm; do

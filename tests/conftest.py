@@ -54,8 +54,8 @@ def interruptible() -> None:
 def session_place() -> Iterator[Path]:
     """Give the session a directory of its own, short because a Unix socket's path has little room.
 
-    Integration tests share it, and with it one service; they also share the store and the compile
-    cache that `HYPERLLAMA_TEST_MODELS` and `HYPERLLAMA_CACHE` name.
+    Integration and browser tests share it, and with it one service; they also share the store and
+    the compile cache that `HYPERLLAMA_TEST_MODELS` and `HYPERLLAMA_CACHE` name.
     """
     shared = {
         "HYPERLLAMA_MODELS": os.environ.get("HYPERLLAMA_TEST_MODELS"),
@@ -77,7 +77,7 @@ def own_place(
     request: pytest.FixtureRequest, session_place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Path:
     """Give each unit test a directory of its own."""
-    if "integration" in request.path.parts:
+    if {"integration", "browser"} & set(request.path.parts):
         return session_place
     place = Path(tempfile.mkdtemp(prefix="t", dir=session_place))
     _move_to(place, monkeypatch)

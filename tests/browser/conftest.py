@@ -1,0 +1,92 @@
+"""One JupyterLab, one browser and one real engine for the whole run."""
+
+import os
+from contextlib import ExitStack, contextmanager
+
+import pytest
+from playwright.sync_api import expect, sync_playwright
+
+from hyperllama_nb import Client
+from tests.browser.lab import PATIENCE, chromium, jupyterlab
+from tests.browser.screen import LIGHT, Screen
+from tests.service.hosting import hosting
+
+MODEL = "smollm2:135m"
+
+LOAD = "get_ipython().run_line_magic('load_ext', 'hyperllama_nb')"
+
+TINY = "get_ipython().run_line_magic('config', 'HyperLlamaMagics.model = \"tiny\"')"
+
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--headless=new", "--font-render-hinting=none"]
+
+
+@pytest.fixture(scope="session")
+def lab(session_place):
+    with jupyterlab() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def page():
+    path = chromium()
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        expect.set_options(timeout=PATIENCE * 1000)
+        yield browser.new_page(viewport={"width": 1000, "height": 800})
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def screen(lab, page):
+    return Screen(page, lab)
+
+
+@pytest.fixture(scope="session")
+def client(session_place):
+    """Return a client of a service that runs the default model on real MAX."""
+    if not os.environ.get("HYPERLLAMA_TEST_MODELS"):
+        pytest.fail("HYPERLLAMA_TEST_MODELS is not set. Run the tests with `make test`.")
+    client = Client()
+    client.load(MODEL, keep_alive="1h")
+    yield client
+    client.stop(wait=False)
+
+
+@pytest.fixture
+def notebook(screen, client):
+    """Return a function that opens a notebook on the real engine."""
+    with opening(screen, LOAD) as open_:
+        yield open_
+
+
+@pytest.fixture
+def scripted(screen):
+    """Return a function that opens a notebook on a service whose engines follow scripts."""
+    with ExitStack() as stack:
+
+        def open_(scripts, *cells, **fields):
+            service = stack.enter_context(hosting("process", scripts, **fields))
+            setup = (
+                f"import os; os.environ['HYPERLLAMA_RUNTIME_DIR'] = {str(service.socket.parent)!r}"
+            )
+            opener = stack.enter_context(opening(screen, f"{setup}\n{LOAD}\n{TINY}"))
+            return opener(*cells), service
+
+        yield open_
+
+
+@contextmanager
+def opening(screen, setup):
+    """Give a function that opens notebooks, and close them at the end."""
+    opened = []
+
+    def open_(*cells):
+        opened.append(screen.open(*cells, setup=setup))
+        return opened[-1]
+
+    try:
+        yield open_
+    finally:
+        screen.theme(LIGHT)
+        for one in opened:
+            one.close()

@@ -1,0 +1,101 @@
+"""Real JupyterLab servers in processes of their own, as a user starts them."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+TOKEN = "a-token-of-the-browser-tests"
+
+PATIENCE = 60.0
+"""Seconds for what takes about five."""
+
+SETTINGS = {
+    # No pop-ups over what is looked at, and no questions to a server elsewhere.
+    "@jupyterlab/apputils-extension:notification": {
+        "checkForUpdates": False,
+        "doNotDisturbMode": True,
+        "fetchNews": "false",
+    },
+    # A test says when a notebook is saved.
+    "@jupyterlab/docmanager-extension:plugin": {"autosave": False},
+}
+
+CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")
+
+
+@dataclass
+class Lab:
+    """A running server: `url` has its token, `root` is where its notebooks are."""
+
+    url: str
+    root: Path
+    log: Path
+
+
+def chromium():
+    """Return the browser's path; raises FileNotFoundError that says how to install it."""
+    named = os.environ.get("HYPERLLAMA_TEST_CHROMIUM")
+    found = named or next(filter(None, map(shutil.which, CHROMIUMS)), None)
+    if found is None:
+        raise FileNotFoundError(
+            "The browser tests need Chromium, and there is none on the PATH. On Debian and Ubuntu: "
+            "sudo apt-get install --no-install-recommends chromium fonts-dejavu-core; "
+            "or name one: HYPERLLAMA_TEST_CHROMIUM=/path/to/chrome."
+        )
+    return found
+
+
+@contextmanager
+def jupyterlab(env=None):
+    """Run a JupyterLab on a free port of this machine for the duration of the block."""
+    with tempfile.TemporaryDirectory(prefix="hj", dir="/tmp") as name:
+        place = Path(name)
+        root = place / "notebooks"
+        overrides = place / "config" / "labconfig" / "default_setting_overrides.json"
+        for directory in (root, overrides.parent):
+            directory.mkdir(parents=True)
+        overrides.write_text(json.dumps(SETTINGS), "utf-8")
+        log = place / "log"
+        environment = {
+            **os.environ,
+            "JUPYTER_CONFIG_DIR": str(place / "config"),
+            "JUPYTER_DATA_DIR": str(place / "data"),
+            "JUPYTER_RUNTIME_DIR": str(place / "runtime"),
+            **(env or {}),
+        }
+        command = [
+            *(sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--port=0"),
+            *(f"--ServerApp.root_dir={root}", f"--IdentityProvider.token={TOKEN}"),
+            # The page's own commands (themes, saving) can then be called from a test.
+            "--LabApp.expose_app_in_browser=True",
+        ]
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                command, env=environment, stdout=output, stderr=subprocess.STDOUT
+            )
+        try:
+            url = _url(place / "runtime", process, log)
+            yield Lab(f"{url}lab?reset&token={TOKEN}", root, log)
+        finally:
+            process.terminate()
+            process.wait(PATIENCE)
+
+
+def _url(runtime, process, log):
+    """Wait for the file in which the server says where it listens."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        assert process.poll() is None, log.read_text("utf-8")
+        for path in runtime.glob("jpserver-*.json"):
+            found = json.loads(path.read_text("utf-8") or "{}")
+            if found.get("url"):
+                return found["url"]
+        time.sleep(0.05)
+    raise AssertionError(log.read_text("utf-8"))
