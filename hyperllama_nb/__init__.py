@@ -59,15 +59,13 @@ def _jupyter_server_extension_points() -> list[dict[str, Any]]:
 
 def load_ipython_extension(shell: "InteractiveShell") -> None:
     """Register `%llm` and `%%llm`; called by `%load_ext hyperllama_nb`."""
-    from hyperllama_nb.magics import HyperLlamaMagics, _hooks
+    from hyperllama_nb.magics import HyperLlamaMagics
 
     magics = HyperLlamaMagics(shell)
     shell.register_magics(magics)
-    _hooks.install(magics, shell)
+    magics.hooks.install()
 
 
 def unload_ipython_extension(shell: "InteractiveShell") -> None:
     """Take back what `load_ipython_extension` did; conversations stay for the next load."""
-    from hyperllama_nb.magics import _hooks
-
-    _hooks.remove(shell.magics_manager.registry["HyperLlamaMagics"], shell)
+    shell.magics_manager.registry["HyperLlamaMagics"].hooks.remove()

@@ -66,12 +66,15 @@ class Parser(argparse.ArgumentParser):
         """Print the help where the caller's text goes."""
         print(self.format_help(), file=file, end="")
 
+    def actions(self) -> list[argparse.Action]:
+        """Return what the parser knows, as argparse holds it; `--help` is left out."""
+        help_ = argparse._HelpAction  # noqa: SLF001
+        return [action for action in self._actions if not isinstance(action, help_)]
+
     def arguments(self) -> list[tuple[str, str]]:
         """Return each argument as it is written, with its help; `--help` is left out."""
         found: list[tuple[str, str]] = []
-        for action in self._actions:
-            if isinstance(action, argparse._HelpAction):  # noqa: SLF001
-                continue
+        for action in self.actions():
             values = action.metavar if action.nargs != 0 else None
             if values is None and action.nargs != 0:
                 values = action.dest.upper()
@@ -103,13 +106,27 @@ _SAMPLING: tuple[tuple[str, Callable[[str], Any], str, str], ...] = (
     ("top_k", int, "K", "sample among the K most probable tokens"),
     ("top_p", float, "P", "sample among the most probable tokens that sum up to P"),
     ("min_p", float, "P", "drop tokens below P times the best token's probability"),
+    ("typical_p", float, "P", "drop tokens that are unusually likely or unlikely; 1 is off"),
     ("seed", int, "N", "same seed, same answer"),
     ("num_predict", int, "N", "stop after N tokens"),
     ("num_ctx", int, "N", "context length in tokens"),
+    ("num_keep", int, "N", "tokens of the prompt's beginning that stay when the context is full"),
+    ("repeat_last_n", int, "N", "how many tokens back the repeat penalty looks"),
     ("repeat_penalty", float, "X", "above 1 discourages tokens that occurred before"),
     ("presence_penalty", float, "X", "lower the odds of tokens that occurred"),
     ("frequency_penalty", float, "X", "lower the odds of tokens by how often they occurred"),
 )
+_ELSEWHERE = (
+    "draft_num_predict f16_kv logits_all low_vram main_gpu mirostat mirostat_eta mirostat_tau "
+    "num_batch num_gpu num_thread numa penalize_newline tfs_z use_mlock use_mmap vocab_only"
+)
+"""Options that Ollama has or had and that have no effect here; another service may heed them."""
+
+OPTIONS = frozenset(
+    {name for name, *_ in _SAMPLING} | {"stop", "backend"} | set(_ELSEWHERE.split())
+)
+"""All of Ollama's options, and `backend`."""
+
 _LOAD = ("num_ctx",)
 _ALIASES = {"num_predict": ("--max-tokens",)}
 

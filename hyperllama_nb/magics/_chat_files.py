@@ -123,9 +123,8 @@ def _turn(path: Path, index: int, found: Any) -> Turn:
 
 def _is_ours(path: Path) -> bool:
     """Tell whether a file holds a conversation, even one of which only the beginning is left."""
-    with contextlib.suppress(OSError):
-        with path.open("rb") as file:
-            return FORMAT.encode() in file.read(100)
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        return FORMAT.encode() in file.read(100)
     return False
 
 

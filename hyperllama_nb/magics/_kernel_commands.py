@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from hyperllama_nb.commands import COMMANDS, HelpShown, Parser, UsageError
 from hyperllama_nb.commands.context import CellContext
-from hyperllama_nb.magics import _chat_commands
+from hyperllama_nb.magics import _chat_commands, _settings
 
 if TYPE_CHECKING:
     from hyperllama_nb.magics._magics import HyperLlamaMagics
@@ -78,6 +78,27 @@ KERNEL_COMMANDS: dict[str, KernelCommand] = {
             _chat_commands.add_restore_arguments,
             _chat_commands.restore,
             "restore trip.json --as holidays",
+        ),
+        KernelCommand(
+            "alias",
+            "Make a short name for a model, or list those there are.",
+            _settings.add_alias_arguments,
+            _settings.alias,
+            "alias fast smollm2:135m",
+        ),
+        KernelCommand(
+            "unalias",
+            "Forget a short name.",
+            _settings.add_unalias_arguments,
+            _settings.unalias,
+            "unalias fast",
+        ),
+        KernelCommand(
+            "config",
+            "Show the settings of the magics and where each comes from.",
+            _settings.add_config_arguments,
+            _settings.config,
+            "config model",
         ),
     )
 }

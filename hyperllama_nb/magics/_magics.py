@@ -10,6 +10,7 @@ from traitlets import Dict, Unicode
 from hyperllama_nb.errors import HyperLlamaError
 from hyperllama_nb.magics import _prewarm
 from hyperllama_nb.magics._conversations import conversations
+from hyperllama_nb.magics._hooks import Hooks
 from hyperllama_nb.magics._last_error import LastError
 
 if TYPE_CHECKING:
@@ -27,6 +28,11 @@ class HyperLlamaMagics(Magics):
     """Language models in a notebook: `%%llm` asks one, `%llm` manages them."""
 
     model = Unicode("smollm2:135m", help="The model of a `%%llm` that names none.").tag(config=True)
+    aliases = Dict(
+        key_trait=Unicode(),
+        value_trait=Unicode(),
+        help="Short names of models: {'fast': 'smollm2:135m'} makes `%%llm fast` ask that one.",
+    ).tag(config=True)
     system = Unicode("", help="The system message of a `%%llm` that gives none.").tag(config=True)
     options = Dict(
         help="Options of each `%%llm` under Ollama's names, such as {'temperature': 0}; "
@@ -49,6 +55,9 @@ class HyperLlamaMagics(Magics):
     def __init__(self, shell: Any, **kwargs: Any) -> None:
         super().__init__(shell, **kwargs)
         self.last_error = LastError(shell)
+        self.hooks = Hooks(self, shell)
+        # what `%config` sets later goes into the same object
+        self.configured: dict[str, Any] = dict(self.config.get(type(self).__name__, {}))
         self._chats: dict[str, list[dict[str, Any]]] = {}
         self._begin()
         self.observe(self._begin, "prewarm")
@@ -58,6 +67,14 @@ class HyperLlamaMagics(Magics):
         if self.prewarm:
             load = {name: self.options[name] for name in _LOAD if name in self.options}
             _prewarm.begin(self.prewarm, load, self.keep_alive)
+
+    def resolve(self, model: str) -> str:
+        """Return the model that a name stands for: what an alias says, or the name itself."""
+        seen: set[str] = set()
+        while model in self.aliases and model not in seen:
+            seen.add(model)
+            model = self.aliases[model]
+        return model
 
     @no_var_expand
     @line_cell_magic
@@ -85,7 +102,7 @@ class HyperLlamaMagics(Magics):
 
         argv = split(line, "%llm")
         if not _kernel_commands.run(self, argv):
-            execute(argv, CellContext())
+            execute(argv, CellContext(), resolve=self.resolve)
 
     def _cell(self, line: str, cell: str) -> None:
         from hyperllama_nb.commands.options import HelpShown
@@ -97,7 +114,7 @@ class HyperLlamaMagics(Magics):
             args = parse(line)
         except HelpShown:
             return
-        args.model = args.model or self.model
+        args.model = self.resolve(args.model or self.model)
         args.options = {**self.options, **args.options}
         try:
             response = self._ask(args, cell.removesuffix("\n"), choose_sink(args.format))
