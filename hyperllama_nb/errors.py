@@ -14,6 +14,7 @@
     ├── RateLimitedError            429   this caller asks too often
     ├── ModelNotFoundError          404
     ├── NotSupportedError           501   a known request that nobody answers (yet)
+    ├── InvalidAnswerError          502   the answer is not of the form that was asked for
     ├── BusyError                   503   the queue is full
     ├── CannotRunError              422   this model on this device, never
     │   └── NotEnoughMemoryError    507   this model on this device, not now
@@ -162,6 +163,13 @@ class NotSupportedError(HyperLlamaError):
 
     status = 501
     code = "not_supported"
+
+
+class InvalidAnswerError(HyperLlamaError):
+    """The answer is not of the form that was asked for."""
+
+    status = 502
+    code = "invalid_answer"
 
 
 class BusyError(HyperLlamaError):

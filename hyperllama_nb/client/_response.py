@@ -49,8 +49,11 @@ class Response(Record):
     """An answer: Ollama's final object with the whole text in it.
 
     `dict(response)` is that object; `.text`, `.usage` and `.timings` are what one mostly wants.
-    An answer that was interrupted has `done` False and what had arrived.
+    An answer that was interrupted has `done` False and what had arrived. `str` is the text.
     """
+
+    parsed: Any = None
+    """What the answer says, where a schema or JSON was asked for: a dict, or the caller's class."""
 
     @property
     def text(self) -> str:
@@ -64,6 +67,14 @@ class Response(Record):
         place = self.get("message", self)
         thought = place.get("thinking")
         return None if thought is None else str(thought)
+
+    @property
+    def code(self) -> str | None:
+        """Return the first fenced block of code in the text, without its fences; None if none."""
+        from hyperllama_nb.display.fences import blocks
+
+        found = blocks(self.text)
+        return found[0].code if found else None
 
     @property
     def message(self) -> Record:
@@ -111,6 +122,10 @@ class Response(Record):
             facts.append(f"{self.timings.tokens_per_second:.1f} tokens/s")
         facts.append(str(self.get("done_reason") or ("done" if self.get("done") else "unfinished")))
         return f"<Response {self.get('model')} {', '.join(facts)}>"
+
+    def __str__(self) -> str:
+        """Return the text."""
+        return self.text
 
     def _repr_markdown_(self) -> str:
         return self.text or " "

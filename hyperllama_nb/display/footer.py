@@ -51,6 +51,21 @@ def footer_of(response: "Response", *, detail: bool = False) -> str:
     return " · ".join(parts)
 
 
+def context_of(response: "Response") -> str:
+    """Return how full the context is after an answer; nothing where that is not known.
+
+    >>> from hyperllama_nb.client import Response
+    >>> counts = {"prompt_eval_count": 900, "eval_count": 124}
+    >>> context_of(Response(counts | {"hyperllama": {"context_length": 4096}}))
+    'context 1,024 of 4,096 tokens (25 %)'
+    """
+    used = response.usage.total_tokens
+    length = (response.get("hyperllama") or {}).get("context_length")
+    if used is None or not length:
+        return ""
+    return f"context {used:,} of {length:,} tokens ({100 * used // length} %)"
+
+
 def _detail(response: "Response") -> Iterator[str]:
     times, usage = response.timings, response.usage
     if usage.prompt_tokens is not None:

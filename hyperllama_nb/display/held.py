@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from hyperllama_nb.display.sinks import BROKEN_OFF, Sink
+from hyperllama_nb.display.sinks import BROKEN_OFF, Sink, TerminalSink
 
 
 class HeldSink:
@@ -48,3 +48,30 @@ class HeldSink:
         if text and not self._quiet:
             self._inner.text(text)
         self._inner.finish(footer, metadata)
+
+
+class LateTerminal:
+    """A terminal's sink that is made at the end: until then the prompt is the user's."""
+
+    def __init__(self) -> None:
+        self._text = ""
+
+    def status(self, line: str) -> None:
+        """Say nothing."""
+
+    def text(self, delta: str) -> None:
+        """Keep the text."""
+        self._text += delta
+
+    def due(self) -> float | None:
+        """Return None: nothing is shown in between."""
+        return None
+
+    def flush(self) -> None:
+        """Do nothing."""
+
+    def finish(self, footer: str = "", metadata: Mapping[str, Any] | None = None) -> None:
+        """Write all of it."""
+        sink = TerminalSink()
+        sink.text(self._text)
+        sink.finish(footer, metadata)

@@ -3,9 +3,9 @@
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from html import escape
 from typing import Any
 
+from hyperllama_nb.display import charts
 from hyperllama_nb.display.sinks import Sink, in_kernel, new_display_id
 
 INTERVAL = 0.25
@@ -17,8 +17,9 @@ WINDOW = 1.0
 LIMIT = 600
 """Points of the figure; beyond it every second one is dropped."""
 
-_WIDTH, _HEIGHT = 640, 220
-_COLOUR, _GREY = "#3b82c4", "#888888"
+BELOW = "seconds since the first token"
+
+_HEIGHT = 240
 
 
 class Rate:
@@ -176,30 +177,8 @@ class ThroughputPlot:
 
 
 def figure(model: str, seconds: Sequence[float], rates: Sequence[float]) -> dict[str, Any]:
-    """Return the figure as plotly's JSON; its greys read on a light and on a dark page."""
-    axis = {"color": _GREY, "gridcolor": "rgba(128,128,128,0.25)", "rangemode": "tozero"}
-    clear = "rgba(0,0,0,0)"
-    return {
-        "data": [
-            {
-                "type": "scatter",
-                "mode": "lines",
-                "x": list(seconds),
-                "y": list(rates),
-                "line": {"color": _COLOUR},
-                "name": "tokens/s",
-            }
-        ],
-        "layout": {
-            "height": _HEIGHT + 60,
-            "margin": {"l": 50, "r": 20, "t": 40, "b": 45},
-            "title": {"text": escape(f"{model}: tokens per second"), "font": {"color": _GREY}},
-            "paper_bgcolor": clear,
-            "plot_bgcolor": clear,
-            "xaxis": {**axis, "title": {"text": "seconds since the first token"}},
-            "yaxis": {**axis, "title": {"text": "tokens/s"}},
-        },
-    }
+    """Return the figure as plotly's JSON."""
+    return charts.figure([_panel(model, rates)], seconds, below=BELOW, height=_HEIGHT)
 
 
 def static_bundle(
@@ -226,25 +205,10 @@ def summarise(model: str, seconds: Sequence[float], rates: Sequence[float]) -> s
 
 def svg(seconds: Sequence[float], rates: Sequence[float], title: str) -> str:
     """Return a line chart in the colour of the text around it."""
-    left, top, width, height = 50, 10, _WIDTH - 70, _HEIGHT - 40
     last = seconds[-1] if seconds else 1.0
-    highest = max(rates, default=0.0) or 1.0
-    points = " ".join(
-        f"{left + width * x / (last or 1.0):.1f},{top + height * (1 - y / highest):.1f}"
-        for x, y in zip(seconds, rates, strict=True)
-    )
-    bottom, right = top + height, left + width
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" '
-        f'width="{_WIDTH}" height="{_HEIGHT}" role="img" fill="none" stroke="currentColor" '
-        f'font-family="sans-serif" font-size="12"><title>{escape(title)}</title>'
-        f'<path d="M{left} {top}V{bottom}H{right}" stroke-opacity="0.5"/>'
-        f'<polyline points="{points}" stroke-width="1.5"/>'
-        '<g fill="currentColor" stroke="none">'
-        f'<text x="{left - 6}" y="{top + 10}" text-anchor="end">{highest:.0f}</text>'
-        f'<text x="{left - 6}" y="{bottom}" text-anchor="end">0</text>'
-        f'<text x="{left}" y="{bottom + 18}">0 s</text>'
-        f'<text x="{right}" y="{bottom + 18}" text-anchor="end">{last:.1f} s</text>'
-        f'<text x="{left + width // 2}" y="{bottom + 18}" text-anchor="middle">tokens/s</text>'
-        "</g></svg>"
-    )
+    return charts.svg([_panel("", rates)], seconds, title, ends=("0 s", f"{last:.1f} s"))
+
+
+def _panel(model: str, rates: Sequence[float]) -> charts.Panel:
+    title = f"{model}: tokens per second" if model else "tokens/s"
+    return charts.Panel(title, [charts.Series("tokens/s", rates)])

@@ -57,25 +57,45 @@ class Progress:
                 # A stage may say what the status says, and more.
                 said = what if what.startswith(str(status)) else f"{status}: {what}"
                 return f"{said}, {elapsed}"
-            case status if line.get("total"):
-                return f"{status}: {self._bytes(line)}"
+            case status if line.get("completed") is not None or line.get("total"):
+                return f"{status}: {self._bytes()}"
             case status:
                 return f"{status}, {_whole(since)}" if since >= 1 else str(status)
 
-    def _bytes(self, line: Mapping[str, Any]) -> str:
-        done, total = int(line.get("completed") or 0), int(line["total"])
-        text = f"{human_bytes(done)} of {human_bytes(total)} ({done * 100 // total} %)"
-        rate = self._rate()
-        if rate and done < total:
-            left = human_duration(max(1.0, (total - done) / rate))
-            text += f", {human_bytes(rate)}/s, {left} left"
-        return text
+    @property
+    def done(self) -> int:
+        """Return the bytes of the present part that are here; 0 where nothing is counted."""
+        return int(self._last.get("completed") or 0)
 
-    def _rate(self) -> float | None:
+    @property
+    def total(self) -> int | None:
+        """Return the bytes of the present part; None where unknown."""
+        return int(self._last.get("total") or 0) or None
+
+    @property
+    def rate(self) -> float | None:
+        """Return the bytes a second of the last seconds; None where nothing came."""
         if len(self._seen) < 2:
             return None
         (begin, first), (end, last) = self._seen[0], self._seen[-1]
         return (last - first) / (end - begin) if end > begin and last > first else None
+
+    @property
+    def left(self) -> float | None:
+        """Return the seconds until the present part is here at this rate; None where unknown."""
+        if self.total is None or self.rate is None or self.done >= self.total:
+            return None
+        return max(1.0, (self.total - self.done) / self.rate)
+
+    def _bytes(self) -> str:
+        text = human_bytes(self.done)
+        if self.total is not None:
+            text += f" of {human_bytes(self.total)} ({self.done * 100 // self.total} %)"
+        if self.rate is not None and (self.total is None or self.done < self.total):
+            text += f", {human_bytes(self.rate)}/s"
+        if self.left is not None:
+            text += f", {human_duration(self.left)} left"
+        return text
 
 
 class Waiting:

@@ -97,7 +97,7 @@ class Conversation(Sequence[Message]):
         return "\n\n".join(f"{who}:\n{text}" for who, text in self._said()) or "Nothing was said."
 
     def _repr_markdown_(self) -> str:
-        from hyperllama_nb.display.sinks import close_fence
+        from hyperllama_nb.display.fences import close_fence
 
         said = [f"**{who}**\n\n{close_fence(text)}" for who, text in self._said()]
         return "\n\n---\n\n".join(said) or "Nothing was said."
