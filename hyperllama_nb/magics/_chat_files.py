@@ -60,7 +60,7 @@ def read(path: Path, name: str | None = None) -> Conversation:
             f"{path} cannot be read: {error.strerror}. Check the name; `%llm save` writes such "
             "files."
         ) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _damaged(path, f"it is no JSON ({error})") from error
     if not isinstance(found, dict) or found.get("format") != FORMAT:
         raise RequestError(
