@@ -17,9 +17,10 @@ async def foresee(manager: Manager, manifest: Manifest) -> dict[str, Any]:
     """Return the plan for a model as JSON, the same one that its load would follow.
 
     `verdict` is `loaded`, `fits`, `smaller` (with fewer requests at a time than planned), `room`
-    (once other models are unloaded, which a load does by itself when they are idle) or `no`, and
-    `reason` says why, in words. `memory` has the bytes of `engines.memory.Need`, `batch` the
-    requests at a time, `planned` how many they were to be.
+    (once other models are unloaded, which a load does by itself when they are idle), `no` (there is
+    not the memory) or `cannot` (whatever is free), and `reason` says why, in words. `memory` has
+    the bytes of `engines.memory.Need`, `batch` the requests at a time, `planned` how many they were
+    to be.
     """
     model = manifest.name.display
     engine = manager.engines.get(manifest.name.key)
@@ -40,7 +41,8 @@ async def foresee(manager: Manager, manifest: Manifest) -> dict[str, Any]:
             fitted = shrunk(backend, spec, without(others, hardware))
         memory = backend.memory(fitted).plain()
     except HyperLlamaError as error:
-        return {"model": model, "verdict": "no", "reason": str(error), "memory": None}
+        verdict = "no" if isinstance(error, NotEnoughMemoryError) else "cannot"
+        return {"model": model, "verdict": verdict, "reason": str(error), "memory": None}
     if verdict == "fits" and fitted.batch != spec.batch:
         verdict = "smaller"
         reason = (

@@ -35,6 +35,27 @@ def test_a_download_tells_rate_and_rest():
     assert progress.update({**line, "completed": 100_000_000}).endswith("(100 %)")
 
 
+def test_a_download_of_unknown_size_tells_what_came():
+    clock = Clock()
+    progress = Progress(clock=clock)
+    progress.update({"status": "pulling x", "completed": 0})
+    clock.now += 2
+    text = progress.update({"status": "pulling x", "completed": 20_000_000})
+    assert text == "pulling x: 20 MB, 10 MB/s"
+    assert (progress.done, progress.total, progress.rate, progress.left) == (20e6, None, 10e6, None)
+
+
+def test_what_was_fetched_before_counts_in_no_rate():
+    clock = Clock()
+    progress = Progress(clock=clock)
+    line = {"status": "pulling abc", "digest": "abc", "total": 100_000_000}
+    progress.update({**line, "completed": 60_000_000})
+    assert (progress.rate, progress.left) == (None, None)
+    clock.now += 1
+    progress.update({**line, "completed": 70_000_000})
+    assert (progress.rate, progress.left) == (10e6, 3.0)
+
+
 def test_a_compilation_tells_its_stage_and_goes_on_with_the_clock():
     clock = Clock()
     progress = Progress(clock=clock)

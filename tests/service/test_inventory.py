@@ -40,7 +40,7 @@ def test_a_pull_is_told_while_it_runs_and_what_it_keeps_afterwards(tmp_path):
 
         found = until(ended)
         kept = {"model": f"{registry.host}/library/tiny:1", "source": name, "kept": 5000}
-        assert found["unfinished"] == [{**kept, "given": False, "quantize": None}]
+        assert found["unfinished"] == [{**kept, "given": False, "insecure": True, "quantize": None}]
         assert found["disk"]["partial"] >= 5000
         registry.stall = None
         assert service.lines("/api/pull", **body)[1][-1] == {"status": "success"}
@@ -80,7 +80,7 @@ def test_the_plan_says_with_how_many_requests_it_fits_and_why_not(thread, monkey
         assert plan["memory"] is None
         monkeypatch.setattr(Small, "refusal", CannotRunError("It has no wheels."))
         plan = service.client.post("/admin/plan", json={"model": "tiny"}).json()["models"][0]
-        assert plan["verdict"] == "no"
+        assert (plan["verdict"], plan["reason"]) == ("cannot", "It has no wheels.")
 
 
 def test_the_plan_counts_what_others_would_leave(thread, monkeypatch):

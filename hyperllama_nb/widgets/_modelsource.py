@@ -1,0 +1,100 @@
+"""Where the models widget learns what there is: from the service, or else from the store."""
+
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from hyperllama_nb.client import Client
+from hyperllama_nb.client._base import parse_host
+from hyperllama_nb.display.tables import human_bytes
+from hyperllama_nb.errors import HyperLlamaError, ServiceError
+from hyperllama_nb.models.inventory import inventory
+from hyperllama_nb.models.store import Store
+from hyperllama_nb.widgets import _modelrows
+from hyperllama_nb.widgets._actions import Action
+from hyperllama_nb.widgets._modelrows import Row
+
+PLAN_AGE = 30.0
+"""Seconds after which it is asked again what fits: other programs take memory, too."""
+
+_NOTHING: dict[str, Any] = {"models": [], "catalog": [], "unfinished": [], "disk": None}
+
+
+class Source:
+    """What was last seen of the models. It starts no service, holds none alive and wakes no engine.
+
+    All methods may be called from any thread.
+    """
+
+    def __init__(self, host: str | None = None) -> None:
+        self._host = host
+        self._client = Client(host, start=False)
+        self._looking = threading.Lock()
+        self._seen: tuple[Mapping[str, Any], list[Any]] = (_NOTHING, [])
+        self._plans: dict[str, Any] = {}
+        self._planned: tuple[object, float] = (None, 0.0)
+        self._free = ""
+        self.head: dict[str, str] = {"service": "", "disk": "", "memory": ""}
+
+    def look(self) -> None:
+        """Ask the service; where the user's own does not run, read the store itself."""
+        with self._looking:
+            address = parse_host(self._host)
+            found: Mapping[str, Any]
+            try:
+                if address.own and address.socket is not None and not address.socket.exists():
+                    raise ServiceError("It has no socket.")
+                found = self._client.inventory()
+                engines = self._client.status()["engines"]
+                self._plan(found, engines)
+                words = "Service: running"
+            except HyperLlamaError as error:
+                self._plans, self._planned, self._free = {}, (None, 0.0), ""
+                engines = []
+                if address.own and isinstance(error, ServiceError):
+                    found, words = inventory(Store()), "Service: not running"
+                else:
+                    found, words = self._seen[0], f"Service: {error}"
+            self._seen = (found, engines)
+            self.head = {"service": words, "disk": _disk(found), "memory": self._free}
+
+    def rows(self, actions: Mapping[str, Action]) -> list[Row]:
+        """Return a row for each model, with what the widget does itself."""
+        found, engines = self._seen
+        return _modelrows.rows(found, engines, self._plans, actions)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def _plan(self, found: Mapping[str, Any], engines: list[Any]) -> None:
+        """Ask what fits, if there is a reason to ask again."""
+        seen = (
+            [(model["model"], model["digest"]) for model in found["models"]],
+            [(engine["model"], engine["state"]) for engine in engines],
+        )
+        before, when = self._planned
+        if seen == before and time.monotonic() - when < PLAN_AGE:
+            return
+        plan = self._client.plan()
+        self._plans = {model["model"]: model for model in plan["models"]}
+        self._planned = (seen, time.monotonic())
+        parts = [f"{_share(plan['memory'])} of memory"]
+        parts += [f"{_share(device)} of {device['name']}" for device in plan["devices"]]
+        self._free = f"Free: {', '.join(parts)}"
+
+
+def _disk(found: Mapping[str, Any]) -> str:
+    """Return what the store uses of its disk, in words."""
+    disk = found["disk"]
+    if disk is None:
+        return ""
+    used = f"Store: {human_bytes(disk['models'])} of models"
+    if disk["partial"]:
+        used += f" and {human_bytes(disk['partial'])} of unfinished pulls"
+    return used if disk["free"] is None else f"{used}, {human_bytes(disk['free'])} free on its disk"
+
+
+def _share(place: Mapping[str, Any]) -> str:
+    return f"{human_bytes(place['free'])} of {human_bytes(place['total'])}"
