@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The notebooks and the tests that need a real engine or a browser, apart from the user's service and store.
+# The notebooks and the tests that need a real engine or JupyterLab, apart from the user's service.
 set -eu
 . "$(dirname "$0")/place.sh"
 python scripts/notebooks.py

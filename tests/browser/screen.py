@@ -3,6 +3,7 @@
 import io
 import itertools
 import os
+import re
 import shutil
 import time
 from dataclasses import dataclass
@@ -134,8 +135,8 @@ class Notebook:
 
     def ended(self, index, seconds=PATIENCE):
         """Wait until a cell has a number."""
-        number = self.prompt(index)
-        self.until(lambda: number.inner_text().strip("[]: ").isdigit(), seconds)
+        number = re.compile(r"\[\d+\]")
+        expect(self.prompt(index)).to_have_text(number, timeout=seconds * 1000)
 
     def evaluate(self, code):
         """Run code in the kernel without a cell; fails if it raises."""
@@ -183,7 +184,7 @@ class Notebook:
         deadline = time.monotonic() + seconds
         while not (value := condition()):
             assert time.monotonic() < deadline, f"not within {seconds} s\n{self.panel.inner_text()}"
-            self.page.wait_for_timeout(20)
+            self.page.wait_for_timeout(100)
         return value
 
 
