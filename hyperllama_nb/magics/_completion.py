@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import re
 import shlex
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.completer import CompletionContext, SimpleCompletion, context_matcher
@@ -11,13 +12,11 @@ from IPython.core.completer import CompletionContext, SimpleCompletion, context_
 from hyperllama_nb.magics._known_names import KnownNames
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from hyperllama_nb.commands import Parser
     from hyperllama_nb.magics._magics import HyperLlamaMagics
 
 _LINE = re.compile(r"(?:^|[=;])\s*%llm\s+(?P<rest>.*)$")
-_CELL = re.compile(r"^\s*%%llm\s+(?P<rest>.*)$")
+_CELL = re.compile(r"^\s*%%llm\s+(?:[^\W\d]\w*\s*<<\s+)?(?P<rest>.*)$")
 _UNSAFE = re.compile(r"[^\w@%+=:,./~-]")
 
 _MANY = ("*", "+")
@@ -73,14 +72,12 @@ class Completer:
         options, positionals = _by_name(parser)
         given, waiting, position = _walk(words, options)
         name, equals, value = raw.partition("=")
-        if equals and name in options and waiting is None:
+        if waiting:
+            return raw, self._values(waiting[0], command, raw) if waiting[0] else []
+        if equals and name in options:
             return value, self._values(options[name], command, value)
         found: list[str] = []
-        if waiting is not None:
-            found = self._values(waiting, command, raw)
-            if waiting.nargs != "?":
-                return raw, found
-        elif positionals and not raw.startswith("-"):
+        if positionals and not raw.startswith("-"):
             place = min(position, len(positionals) - 1)
             if position == place or positionals[place].nargs in _MANY:
                 found = self._values(positionals[place], command, raw)
@@ -95,7 +92,10 @@ class Completer:
         names = _beginning_with(typed, self._candidates(action, command, typed))
         return [_quoted(name, quote) for name in names]
 
-    def _candidates(self, action: argparse.Action, command: str, typed: str) -> "Iterable[str]":
+    def _candidates(self, action: argparse.Action, command: str, typed: str) -> Iterable[str]:
+        from hyperllama_nb.commands.options import OPTIONS
+        from hyperllama_nb.magics._arguments import THINK
+
         names, metavar = self.names, action.metavar
         if action.choices is not None:
             return [str(choice) for choice in action.choices]
@@ -103,15 +103,18 @@ class Completer:
             if command == "pull":
                 return names.catalog()
             return names.loaded() if command == "unload" else names.models()
-        by_name = {
+        if action.dest == "file":
+            return names.files(typed)
+        known: dict[str, Callable[[], Iterable[str]]] = {
             "chat": names.chats,
             "alias": names.aliases,
             "backend": names.backends,
             "out": names.variables,
             "schema": names.variables,
-            "file": lambda: names.files(typed),
+            "think": lambda: THINK,
+            "option": lambda: sorted(OPTIONS),
         }
-        return by_name.get(action.dest, list)()
+        return known[action.dest]() if action.dest in known else ()
 
 
 def _before_cursor(context: CompletionContext) -> str:
@@ -169,27 +172,25 @@ def _by_name(parser: "Parser") -> tuple[dict[str, argparse.Action], list[argpars
 
 def _walk(
     words: list[str], options: dict[str, argparse.Action]
-) -> tuple[set[str], argparse.Action | None, int]:
-    """Return the options that were given, the one that waits for a value, and the position."""
+) -> tuple[set[str], list[argparse.Action | None], int]:
+    """Return the options that were given, those that wait for a value, and the position."""
     given: set[str] = set()
-    waiting: argparse.Action | None = None
-    left = position = 0
+    waiting: list[argparse.Action | None] = []
+    position = 0
     for word in words:
-        if left and not (waiting is not None and waiting.nargs == "?" and word.startswith("-")):
-            left -= 1
+        if waiting:
+            waiting.pop(0)
             continue
         name, equals, _ = word.partition("=")
         action = options.get(name)
         if action is not None:
             given.add(action.dest)
-            waiting, left = action, 0 if equals else _length(action)
+            length = action.nargs if isinstance(action.nargs, int) else 1
+            # of several values only the first is a name that can be known
+            waiting = [] if equals or not length else [action, *[None] * (length - 1)]
         elif not word.startswith("-"):
             position += 1
-    return given, waiting if left else None, position
-
-
-def _length(action: argparse.Action) -> int:
-    return action.nargs if isinstance(action.nargs, int) else 1
+    return given, waiting, position
 
 
 def _flags(options: dict[str, argparse.Action], given: set[str]) -> list[str]:
@@ -204,7 +205,7 @@ def _flags(options: dict[str, argparse.Action], given: set[str]) -> list[str]:
     ]
 
 
-def _beginning_with(typed: str, names: "Iterable[str]") -> list[str]:
+def _beginning_with(typed: str, names: Iterable[str]) -> list[str]:
     wanted = typed.casefold()
     return [name for name in dict.fromkeys(names) if name.casefold().startswith(wanted)]
 

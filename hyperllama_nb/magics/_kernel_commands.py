@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from hyperllama_nb.commands import COMMANDS, HelpShown, Parser, UsageError
 from hyperllama_nb.commands.context import CellContext
-from hyperllama_nb.magics import _chat_commands, _settings
+from hyperllama_nb.magics import _chat_commands, _fix, _settings, _widgets
 
 if TYPE_CHECKING:
     from hyperllama_nb.magics._magics import HyperLlamaMagics
@@ -80,6 +80,20 @@ KERNEL_COMMANDS: dict[str, KernelCommand] = {
             "restore trip.json --as holidays",
         ),
         KernelCommand(
+            "fix",
+            "Let a model correct the cell that failed last, in a new cell.",
+            _fix.add_arguments,
+            _fix.fix,
+            "fix",
+        ),
+        KernelCommand(
+            "explain",
+            "Let a model explain the last error.",
+            _fix.add_arguments,
+            _fix.explain,
+            "explain",
+        ),
+        KernelCommand(
             "alias",
             "Make a short name for a model, or list those there are.",
             _settings.add_alias_arguments,
@@ -99,6 +113,27 @@ KERNEL_COMMANDS: dict[str, KernelCommand] = {
             _settings.add_config_arguments,
             _settings.config,
             "config model",
+        ),
+        KernelCommand(
+            "chat",
+            "Show a chat.",
+            _widgets.add_chat_arguments,
+            _widgets.chat,
+            "chat smollm2:135m",
+        ),
+        KernelCommand(
+            "models",
+            "Show the models: what is here, what fits, what can be fetched.",
+            _widgets.add_models_arguments,
+            _widgets.models,
+            "models",
+        ),
+        KernelCommand(
+            "monitor",
+            "Show live what the engines do.",
+            _widgets.add_monitor_arguments,
+            _widgets.monitor,
+            "monitor --window 5m",
         ),
     )
 }
@@ -134,8 +169,7 @@ def run(magics: "HyperLlamaMagics", argv: list[str]) -> bool:
 
 def overview() -> str:
     """Return the text that lists all commands of `%llm`."""
-    listed = [*KERNEL_COMMANDS.values(), *COMMANDS.values()]
-    width = max(len(command.name) for command in listed)
+    width = max(map(len, [*KERNEL_COMMANDS, *COMMANDS]))
 
     def lines(commands: Any) -> list[str]:
         return [f"  {command.name:<{width}}  {command.help}" for command in commands]

@@ -1,6 +1,7 @@
 """The names that a Tab can complete: models, conversations, files, variables."""
 
 import contextlib
+import os
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -88,9 +89,8 @@ class KnownNames:
 
 
 def _models() -> Iterable[str]:
-    from hyperllama_nb.client import _base
-
-    if _base.parse_host(None).own:
+    # The client is not imported for the usual case: it takes longer than a Tab should.
+    if not os.environ.get("HYPERLLAMA_HOST"):
         from hyperllama_nb.models.store import Store
 
         return [manifest.name.display for manifest in Store().list()]

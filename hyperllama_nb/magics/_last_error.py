@@ -81,9 +81,9 @@ class LastError:
         All frames of a cell that cannot be compiled are IPython's.
         """
         first = None
-        file = getattr(told, "filename", None)
-        if file and self._cell(file):
-            told.filename = self._cell(file)
+        own = self._cell(getattr(told, "filename", None) or "")
+        if own:
+            told.filename = own
             first = len(told.stack)
         for index, frame in enumerate(told.stack):
             # Read the source now: it is kept under the name that goes.
