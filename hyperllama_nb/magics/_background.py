@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class Background:
-    """An answer that grows in its own cell while other cells run; shared with no engine's thread.
+    """An answer that grows in its own cell while other cells run.
 
     `text` and `response` are what there is so far. An interrupt of the kernel does not reach it:
     `cancel` ends it. It ends with the kernel, too.
@@ -82,7 +82,7 @@ class Background:
         elif self._error is not None:
             state = f"failed: {type(self._error).__name__}"
         else:
-            state = "cancelled" if self._stream.cancelled else "done"
+            state = "done" if self.response.get("done") else "cancelled"
         return f"<Background {self.model} {state}, {len(self.text):,} characters>"
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:

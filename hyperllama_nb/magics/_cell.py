@@ -4,6 +4,7 @@ from argparse import Namespace
 from typing import TYPE_CHECKING, Any
 
 from hyperllama_nb.commands.options import HelpShown
+from hyperllama_nb.errors import HyperLlamaError
 from hyperllama_nb.magics._arguments import parse
 from hyperllama_nb.magics._formats import form_of, new_cell
 from hyperllama_nb.magics._interpolation import Values, interpolate
@@ -116,6 +117,7 @@ class Cell:
 
     def _go_on_without(self, stream: "Stream") -> None:
         """Let a thread show the answer in this cell, and return."""
+        from hyperllama_nb.display.sinks import choose_sink
         from hyperllama_nb.magics._background import Background
 
         sink = self._sink()
@@ -126,10 +128,14 @@ class Cell:
         def work() -> "Response":
             with stream:
                 response: Response = self._show(stream, sink, tell=True)
-            if stream.cancelled and not response.get("done"):
+            if not response.get("done"):
                 self._remember(response)
-            else:
+                return response
+            try:
                 self._finish(response)
+            except HyperLlamaError as error:
+                choose_sink("text").finish(f"{type(error).__name__}: {error}")
+                raise
             return response
 
         self._store(Background(stream, work))

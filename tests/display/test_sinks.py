@@ -122,6 +122,35 @@ def test_metadata_is_kept_with_the_last_update_only():
     assert [metadata for _, _, metadata, *_ in front.sent] == [{}, {"hyperllama": {"seed": 1}}]
 
 
+def test_a_whole_answer_may_take_another_form():
+    front = Front()
+    sink = DisplaySink(final=lambda text: {"application/json": text}, publish=front)
+    sink.text("a")
+    sink.finish("f", {"finish_reason": "stop"})
+    (*_, first, _), (_, bundle, metadata, second, update) = front.sent[-2:]
+    assert front.sent[0][1] == {"text/plain": "a"}
+    assert front.sent[-2][1] == {"application/json": "a"}
+    assert front.sent[-2][2]["hyperllama"] == {"finish_reason": "stop"}
+    assert (bundle["text/plain"], metadata, update) == ("f", {}, False)
+    assert first != second
+
+
+def test_an_answer_that_broke_off_stays_text():
+    front = Front()
+    sink = DisplaySink(final=lambda text: {"application/json": text}, publish=front)
+    sink.text("a")
+    sink.finish("f", {"finish_reason": "interrupted"})
+    assert front.sent[-1][1] == {"text/plain": "a\n\nf"}
+
+
+def test_an_empty_form_leaves_the_footer():
+    front = Front()
+    sink = DisplaySink(final=lambda text: {}, publish=front)
+    sink.text("a")
+    sink.finish("f")
+    assert front.sent[-1][1] == {"text/plain": "f"}
+
+
 def test_an_open_fence_is_closed_in_what_is_shown_and_not_in_the_text():
     front = Front()
     sink = front.sink()

@@ -1,40 +1,16 @@
 """`%llm` and `%%llm` in a shell without a front end."""
 
-import atexit
 import subprocess
 import sys
 
 import pytest
-from IPython.core.interactiveshell import InteractiveShell
-from traitlets.config import Config
 
 from hyperllama_nb.commands import UsageError
+from hyperllama_nb.commands.options import OPTIONS
 from hyperllama_nb.errors import ModelNotFoundError
 from tests.client.fakeservice import messages, words
 
 GENERATE, CHAT = "POST /api/generate", "POST /api/chat"
-
-
-@pytest.fixture
-def shell(service):
-    InteractiveShell.clear_instance()
-    config = Config()
-    config.HistoryManager.enabled = False
-    shell = InteractiveShell.instance(config=config)
-    shell.run_line_magic("load_ext", "hyperllama_nb")
-    yield shell
-    atexit.unregister(shell.atexit_operations)
-    shell.atexit_operations()
-    InteractiveShell.clear_instance()
-
-
-@pytest.fixture
-def ask(shell):
-    def run(line, cell="Hello\n"):
-        shell.run_cell_magic("llm", line, cell)
-        return shell.user_ns["_llm"]
-
-    return run
 
 
 def test_a_cell_asks_the_default_model(service, ask, capsys):
@@ -114,6 +90,17 @@ def test_a_conversation_remembers(service, ask):
         ("'open", "quote"),
         ("--temperature hot", "temperature"),
         ("-f pdf", "pdf"),
+        ("-O class", "needs the name of a variable"),
+        ("a << -O b", "Two variables"),
+        ("-o temperatur 0", "did you mean temperature"),
+        ("-o zzz 0", "no option 'zzz'"),
+        ("--think=often", "true, false, low"),
+        ("-c a --no-history", "contradict"),
+        ("--schema x -f html", "not shown as html"),
+        ("-x -f json", "--extract"),
+        ("--bg -f code", "new cell"),
+        ("--bg --plot", "--plot"),
+        ("--schema nowhere", "no such variable, and no such file"),
     ],
 )
 def test_a_wrong_line_is_told_in_one_line(shell, line, text):
@@ -132,6 +119,55 @@ def test_an_error_fails_the_cell_and_leaves_the_last_answer(service, ask, shell)
         ask("nope")
     assert told.value._render_traceback_() == ["ModelNotFoundError: no"]
     assert shell.user_ns["_llm"] is kept
+
+
+def test_all_of_an_error_is_told_on_demand(service, shell, capsys):
+    service.routes[GENERATE] = lambda body: (404, [{"error": "no", "code": "model_not_found"}])
+    shell.run_cell("%%llm nope\nx")
+    assert capsys.readouterr().out.strip() == "ModelNotFoundError: no"
+    shell.run_cell("%tb")
+    told = capsys.readouterr().out
+    assert "Traceback" in told
+    assert "_cell.py" in told
+
+
+@pytest.mark.parametrize(
+    ("line", "think"),
+    [
+        ("--think m", True),
+        ("m --think", True),
+        ("--think high m", "high"),
+        ("--think=false m", False),
+    ],
+)
+def test_thinking_is_asked_for(service, ask, line, think):
+    service.routes[GENERATE] = lambda body: words("x")
+    ask(line)
+    assert [(body["model"], body["think"]) for body in service.bodies(GENERATE)] == [("m", think)]
+
+
+def test_every_option_of_ollama_has_a_flag_of_its_name(service, ask):
+    service.routes[GENERATE] = lambda body: words("x")
+    given = {
+        "temperature": 0.5, "top_k": 1, "top_p": 0.5, "min_p": 0.1, "typical_p": 0.9, "seed": 1,
+        "num_predict": 5, "num_ctx": 2048, "num_keep": 4, "repeat_last_n": 8,
+        "repeat_penalty": 1.1, "presence_penalty": 0.1, "frequency_penalty": 0.2,
+    }  # fmt: skip
+    ask("m " + " ".join(f"--{name} {value}" for name, value in given.items()))
+    ask("m " + " ".join(f"--{name.replace('_', '-')}={value}" for name, value in given.items()))
+    ask("m " + " ".join(f"-o {name} {value}" for name, value in given.items()))
+    assert [body["options"] for body in service.bodies(GENERATE)] == [given] * 3
+    assert set(given) | {"stop", "backend"} <= OPTIONS
+
+
+def test_an_alias_stands_for_a_model(service, ask, shell):
+    service.routes[GENERATE] = lambda body: words("x")
+    shell.run_line_magic("config", "HyperLlamaMagics.aliases = {'fast': 'a:1', 'mine': 'fast'}")
+    shell.run_line_magic("config", "HyperLlamaMagics.model = 'mine'")
+    ask("fast")
+    ask("")
+    ask("-m other")
+    assert [body["model"] for body in service.bodies(GENERATE)] == ["a:1", "a:1", "other"]
 
 
 def test_help_and_plot_in_a_terminal(service, ask, shell, capsys):
