@@ -17,6 +17,9 @@ export function h(tag, attributes = {}, ...children) {
   return element;
 }
 
+/** Attributes for a control: JupyterLab's shortcuts of one letter would delete its cell. */
+export const QUIET = { "data-lm-suppress-shortcuts": "true" };
+
 /** Hide the widget's kept form while a view lives; returns what shows it again. */
 export function hideKept(model) {
   const kept = `.hl-kept-${model.get("_kept_id")}`;
