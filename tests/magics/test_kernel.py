@@ -8,7 +8,7 @@ from jupyter_client.manager import KernelManager
 
 from hyperllama_nb.runtime import remember_last
 from hyperllama_nb.testing import Script
-from tests.client.fakeservice import words
+from tests.client.fakeservice import messages, words
 from tests.service.hosting import hosting, until
 
 pytestmark = pytest.mark.slow
@@ -59,6 +59,24 @@ class Notebook:
         self.behind = [replies[each]["status"] for each in later]
         found = replies[message]
         return found["status"], found.get("ename"), shown
+
+    def all_of(self, *codes):
+        """Run cells behind each other; return what each shows until the last one has ended."""
+        ids = [self.client.execute(code) for code in codes]
+        shown = {each: [] for each in ids}
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            try:
+                found = self.client.get_iopub_msg(timeout=1)
+            except queue.Empty:
+                continue
+            parent, kind = found["parent_header"].get("msg_id"), found["msg_type"]
+            if (kind, parent) == ("status", ids[-1]):
+                if found["content"]["execution_state"] == "idle":
+                    break
+            elif parent in shown and kind != "status":
+                shown[parent].append((kind, found["content"]))
+        return [shown[each] for each in ids]
 
 
 @pytest.fixture
@@ -174,3 +192,86 @@ def test_the_next_notebook_loads_what_the_last_one_ran():
             assert (status, shown) == ("ok", [])
         finally:
             notebook.close()
+
+
+def slowly(*texts):
+    """Answer with a pause behind each word."""
+
+    def answer(body):
+        for text in texts:
+            yield messages(text)[0] if "messages" in body else words(text)[0]
+            time.sleep(0.2)
+        yield from messages() if "messages" in body else words()
+
+    return answer
+
+
+def test_an_answer_in_the_background_lands_in_its_own_cell(service, notebook):
+    service.routes[GENERATE] = slowly(*"abcdefgh")
+    first, busy, last = notebook.all_of(
+        "%%llm m --bg\nHi",
+        "import time; [(time.sleep(0.05), print(end='.')) for _ in range(20)]; kept = _llm.done",
+        "assert not kept and _llm.wait(30).text == 'abcdefgh'; _llm",
+    )
+    texts = [found["data"]["text/plain"] for found in displays(first)]
+    assert texts[0] == "Waiting for m"
+    assert texts[-1] == "abcdefgh"
+    assert len({found["transient"]["display_id"] for found in displays(first)}) == 1
+    assert displays(busy) == []
+    assert "".join(content["text"] for kind, content in busy if kind == "stream") == "." * 20
+    [result] = [content for kind, content in last if kind == "execute_result"]
+    assert result["data"]["text/plain"] == "<Background m done, 8 characters>"
+
+
+def test_a_kernel_ends_while_answers_grow(service, notebook):
+    service.routes[GENERATE] = slowly(*"x" * 1000)
+    notebook.run("%%llm m --bg\nHi")
+    until(lambda: service.bodies(GENERATE))
+    notebook.client.shutdown()
+    until(lambda: not notebook.manager.is_alive())
+    assert service.gone.wait(10)
+
+
+def test_a_cell_awaits_answers(service, notebook):
+    service.routes["POST /api/chat"] = slowly("Hi ", "you")
+    code = (
+        "import asyncio, hyperllama_nb as hl\n"
+        "both = await asyncio.gather(hl.achat('x', 'm'), hl.achat('y', 'm'))\n"
+        "assert [one.text for one in both] == ['Hi you'] * 2"
+    )
+    status, _, shown = notebook.run(code)
+    assert status == "ok"
+    last = {found["transient"]["display_id"]: found["data"] for found in displays(shown)}
+    assert [data["text/markdown"][:6] for data in last.values()] == ["Hi you"] * 2
+
+
+def test_an_interrupt_ends_what_a_cell_awaits(service, notebook):
+    service.routes["POST /api/chat"] = slowly(*"x" * 1000)
+    status, name, shown = notebook.run(
+        "import hyperllama_nb as hl; await hl.achat('x', 'm')",
+        interrupt_at=lambda shown: len(shown) > 2,
+        then=["y = 1"],
+    )
+    assert (status, name) == ("error", "CancelledError")
+    assert notebook.behind == ["aborted"]
+    assert service.gone.wait(10)
+    last = displays(shown)[-1]
+    assert last["data"]["text/plain"].startswith("xx")
+    assert last["metadata"]["hyperllama"]["finish_reason"] == "interrupted"
+
+
+def test_new_code_comes_as_a_cell_and_a_turn_belongs_to_its_cell(service, notebook):
+    service.routes["POST /api/chat"] = lambda body: messages("```python\nx = 1\n```")
+    for _ in range(2):
+        message = notebook.client.session.msg(
+            "execute_request",
+            {"code": "%%llm m -c a -f code\nHi", "silent": False, "store_history": True},
+            metadata={"cellId": "one"},
+        )
+        notebook.client.shell_channel.send(message)
+        reply = notebook.client.get_shell_msg(timeout=60)
+        [payload] = reply["content"]["payload"]
+        assert payload["source"] == "set_next_input"
+        assert (payload["text"], payload["replace"]) == ("x = 1", False)
+    bodies = service.bodies("POST /api/chat")
+    assert [len(body["messages"]) for body in bodies] == [1, 1]

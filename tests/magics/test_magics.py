@@ -1,9 +1,12 @@
 """`%llm` and `%%llm` in a shell without a front end."""
 
+import atexit
 import subprocess
 import sys
 
 import pytest
+from IPython.core.interactiveshell import InteractiveShell
+from traitlets.config import Config
 
 from hyperllama_nb.commands import UsageError
 from hyperllama_nb.commands.options import OPTIONS
@@ -188,6 +191,26 @@ def test_the_line_magic_runs_the_commands(service, shell, capsys):
     assert "usage: %llm" in capsys.readouterr().out
     with pytest.raises(UsageError, match="status"):
         shell.run_line_magic("llm", "statu")
+
+
+def test_the_magic_is_loaded_when_it_is_first_used(service, monkeypatch):
+    InteractiveShell.clear_instance()
+    config = Config({"HistoryManager": {"enabled": False}, "HyperLlamaMagics": {"prewarm": None}})
+    config.MagicsManager.lazy_magics = {"llm": "hyperllama_nb"}
+    shell = InteractiveShell.instance(config=config)
+    service.routes[GENERATE] = lambda body: words("x")
+    shell.run_cell_magic("llm", "m", "Hello")
+    assert shell.user_ns["_llm"].text == "x"
+    atexit.unregister(shell.atexit_operations)
+    shell.atexit_operations()
+    InteractiveShell.clear_instance()
+
+
+def test_the_configuration_can_be_seen_and_set(shell, capsys):
+    shell.run_line_magic("config", "HyperLlamaMagics")
+    shown = capsys.readouterr().out
+    for name in ("model", "aliases", "system", "options", "chat", "keep_alive", "prewarm"):
+        assert f"HyperLlamaMagics.{name}=" in shown
 
 
 def test_loading_the_extension_imports_nothing_heavy():
