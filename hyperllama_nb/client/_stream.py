@@ -31,10 +31,11 @@ class Lines(Generic[Chunk]):
 
     A thread of its own reads them, so that the wait for the next one can have an end and an
     interrupt reaches the waiting thread at once. `close` ends the connection, and with it the work.
+    `kind` is what is done: `generate`, `chat`, `pull`, `create`, `load` or `serve`.
     """
 
     def __init__(self, call: Call, kind: str, address: _base.Address) -> None:
-        self._call, self._kind, self._address = call, kind, address
+        self._call, self.kind, self._address = call, kind, address
         self._queue: SimpleQueue[Item] = SimpleQueue()
         self._ended = self._final = False
         self.last: Chunk | None = None
@@ -54,14 +55,14 @@ class Lines(Generic[Chunk]):
         what, found = self._queue.get(timeout=timeout)
         if what == "line":
             line = self._chunk(found)  # type: ignore[arg-type]
-            self._final = FINAL[self._kind](line)
+            self._final = FINAL[self.kind](line)
             self.last = line
             return line
         self._ended = True
         if isinstance(found, BaseException):
             raise found
         if not self._final and not self._call.cancelled:
-            raise _base.cut_short(self._kind, self._address)
+            raise _base.cut_short(self.kind, self._address)
         return None
 
     @property

@@ -87,6 +87,12 @@ class Progress:
             return None
         return max(1.0, (self.total - self.done) / self.rate)
 
+    def reached(self) -> str:
+        """Return how far a download is, as words to append; nothing where no bytes are counted."""
+        if self.total is None:
+            return ""
+        return f", {human_bytes(self.done)} of {human_bytes(self.total)} fetched"
+
     def _bytes(self) -> str:
         text = human_bytes(self.done)
         if self.total is not None:

@@ -24,14 +24,25 @@ _GLANCE = 0.03
 """Seconds between two looks at what has arrived for a task."""
 
 
+_LEFT = {
+    "pull": "Interrupted; pull it again to go on with what is kept.",
+    "load": "Interrupted; the model goes on loading.",
+}
+"""What is told of an interrupt that leaves something behind, by the kind of what was waited for."""
+
+
 class GenerationInterrupted(KeyboardInterrupt):
     """The user interrupted an answer; `response` is what had arrived.
 
     It is raised, not swallowed: the cells that wait behind this one must not run.
     """
 
-    def __init__(self, response: "Response | None" = None) -> None:
-        super().__init__("Interrupted; the text that had arrived is kept.")
+    def __init__(
+        self,
+        response: "Response | None" = None,
+        message: str = "Interrupted; the text that had arrived is kept.",
+    ) -> None:
+        super().__init__(message)
         self.response = response
 
     def _render_traceback_(self) -> list[str]:
@@ -115,10 +126,10 @@ def follow(sink: Sink, lines: "Lines[Record]", *, waiting: str = "Waiting") -> "
                 if line.get("status") not in {"ready", "success"}:
                     sink.status(progress.update(line))
     except KeyboardInterrupt:
-        sink.finish(f"Interrupted after {took()}.")
-        raise GenerationInterrupted from None
+        sink.finish(f"Interrupted after {took()}{progress.reached()}.")
+        raise GenerationInterrupted(None, _LEFT.get(lines.kind, "Interrupted.")) from None
     except Exception:
-        sink.finish(f"Failed after {took()}.")
+        sink.finish(f"Failed after {took()}{progress.reached()}.")
         raise
     last = lines.last
     if last is None:
