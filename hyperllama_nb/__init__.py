@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         load,
     )
     from hyperllama_nb.errors import HyperLlamaError
+    from hyperllama_nb.magics._conversations import conversations
 
 __all__ = [
     "AsyncClient",
@@ -31,13 +32,16 @@ __all__ = [
     "__version__",
     "achat",
     "chat",
+    "conversations",
     "generate",
     "load",
     "load_ipython_extension",
+    "unload_ipython_extension",
 ]
 
 _HOMES = dict.fromkeys(__all__, "hyperllama_nb.client")
 _HOMES["HyperLlamaError"] = "hyperllama_nb.errors"
+_HOMES["conversations"] = "hyperllama_nb.magics._conversations"
 
 
 def __getattr__(name: str) -> Any:

@@ -17,7 +17,8 @@ class Hooks:
             "pre_run_cell": magics.conversations.begin,
             "post_run_cell": magics.last_error.remember,
         }
-        self._match = Completer(magics).match
+        self.completer = Completer(magics)
+        self._match = self.completer.match
 
     def install(self) -> None:
         """Hang them in."""

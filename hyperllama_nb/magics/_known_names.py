@@ -70,10 +70,12 @@ class KnownNames:
     def files(self, typed: str) -> list[str]:
         """Return the paths that begin with what is typed; directories end in a slash."""
         head, slash, start = typed.rpartition("/")
-        directory = Path(head + slash or ".").expanduser()
+        found: list[Path] = []
+        with contextlib.suppress(OSError, RuntimeError):
+            found = sorted(Path(head + slash or ".").expanduser().iterdir())
         return [
             f"{head}{slash}{path.name}{'/' if path.is_dir() else ''}"
-            for path in sorted(directory.iterdir())
+            for path in found
             if start.startswith(".") or not path.name.startswith(".")
         ]
 
@@ -101,7 +103,10 @@ def _models() -> Iterable[str]:
 
 
 def _loaded() -> Iterable[str]:
-    from hyperllama_nb.client import Client
+    from hyperllama_nb.client import Client, _base
 
+    socket = _base.parse_host(None).socket
+    if socket is not None and not socket.exists():
+        return []
     with Client(start=False, timeout=PATIENCE) as client:
         return [engine["model"] for engine in client.status()["engines"]]

@@ -220,7 +220,7 @@ def test_a_damaged_file_is_refused_in_words(saved, change, told):
 def test_a_file_that_is_none_is_refused_in_words(tmp_path, content):
     path = tmp_path / "x.json"
     path.write_bytes(content)
-    with pytest.raises(RequestError, match="is damaged|holds no conversation"):
+    with pytest.raises(RequestError, match=r"is damaged|holds no conversation"):
         _chat_files.read(path)
     with pytest.raises(RequestError, match="No such file"):
         _chat_files.read(tmp_path / "missing.json")

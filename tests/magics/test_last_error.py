@@ -57,7 +57,9 @@ def test_an_error_before_the_cell_runs_counts(errors, run):
 
 
 def test_causes_and_groups_are_told_too(errors, run):
-    run("try:\n    1 / 0\nexcept ZeroDivisionError as error:\n    raise ValueError('no') from error")
+    run(
+        "try:\n    1 / 0\nexcept ZeroDivisionError as error:\n    raise ValueError('no') from error"
+    )
     told = errors.last.traceback
     assert told.index("ZeroDivisionError") < told.index("direct cause") < told.index("ValueError")
     assert "interactiveshell" not in told
