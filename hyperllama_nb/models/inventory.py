@@ -36,7 +36,6 @@ def inventory(store: Store) -> dict[str, Any]:
             {
                 "model": pull.name,
                 "source": pull.source,
-                "given": pull.given,
                 "insecure": pull.insecure,
                 "quantize": pull.quantize,
                 "kept": pull.kept,

@@ -53,8 +53,7 @@ def pull(
         work.report("pulling manifest")
         with _alone(work, wanted):
             directory.mkdir(parents=True, exist_ok=True)
-            given, insecure = name is not None, policy.insecure
-            asked = unfinished.Unfinished(text, wanted.display, given, insecure, quantize)
+            asked = unfinished.Unfinished(text, wanted.display, policy.insecure, quantize)
             unfinished.note(directory, asked)
             if source.text != wanted.display:
                 work.report(f"pulling {source.text} as {wanted.display}")

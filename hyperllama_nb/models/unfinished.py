@@ -10,13 +10,12 @@ from pathlib import Path
 class Unfinished:
     """A pull whose files are kept; `kept` is their size in bytes.
 
-    `source` is the text that was pulled, `name` the model that it becomes, and `given` whether the
-    caller chose that name; `insecure` and `quantize` are what was asked for beside it.
+    `source` is the text that was pulled, and `name` the model that it becomes; `insecure` and
+    `quantize` are what was asked for beside it.
     """
 
     source: str
     name: str
-    given: bool = False
     insecure: bool = False
     quantize: str | None = None
     kept: int = 0

@@ -166,7 +166,8 @@ def _overlay(found: dict[str, Row], name: str, action: Action) -> None:
     row = found.get(name)
     if not action.running:
         if row is not None and action.error is not None:
-            row["error"] = str(action.error)
+            loaded = row["state"] in ("loaded", "asleep")  # by somebody else, since then
+            row["error"] = "" if loaded else str(action.error)
         elif row is None and action.kind == "pull" and (action.cancelled or action.error):
             how = "cancelled" if action.cancelled else "failed"
             row = found[name] = _row({"model": action.name}, "ended", f"the pull {how}")

@@ -11,7 +11,7 @@ import traitlets
 
 from hyperllama_nb.client import Client, client
 from hyperllama_nb.display.tables import Table
-from hyperllama_nb.errors import ConflictError, RequestError
+from hyperllama_nb.errors import ConflictError, HyperLlamaError, RequestError
 from hyperllama_nb.widgets import _modelrows
 from hyperllama_nb.widgets._actions import Action, Kind
 from hyperllama_nb.widgets._base import Widget, css, esm
@@ -29,6 +29,9 @@ SEND_INTERVAL = 0.2
 
 VIEW_AGE = 600.0
 """Seconds after which a view that says nothing is gone: a closed page does not take its leave."""
+
+_KEPT = ("name", "state", "pinned", "verdict", "error")
+"""What a saved notebook should have right: not the figures, which never stand still."""
 
 
 class Models(Widget):
@@ -81,8 +84,10 @@ class Models(Widget):
         return self._begin("load", model)
 
     def unload(self, model: str) -> Action:
-        """End a model's engine, after the requests that it is answering."""
-        self.cancel(model)
+        """End a model's engine, after the requests that it is answering; ends a load, too."""
+        action = self._actions.get(key(model))
+        if action is not None and action.kind in ("load", "pin"):
+            action.cancel()
         return self._begin("unload", model)
 
     def pin(self, model: str) -> Action:
@@ -163,10 +168,12 @@ class Models(Widget):
             self.pull(action.model, **action.options)
             return
         kept = next((row["kept"] for row in self.rows if row["name"] == name), None)
-        kept = kept or {"source": name}
-        options: dict[str, Any] = {"name": kept["model"]} if kept.get("given") else {}
-        options |= {name: kept[name] for name in ("insecure", "quantize") if kept.get(name)}
-        self.pull(kept["source"], **options)
+        if kept is None:
+            self.pull(name)
+            return
+        options = {option: kept[option] for option in ("insecure", "quantize") if kept[option]}
+        # By its name, so that it stays in its row, where the focus is.
+        self.pull(kept["source"], name=kept["model"], **options)
 
     def _dismiss(self, name: str) -> None:
         with self._lock:
@@ -178,6 +185,14 @@ class Models(Widget):
     # -- what is shown -------------------------------------------------------------------------
 
     def _received(self, message: Mapping[str, Any]) -> None:
+        try:
+            self._take(message)
+        except HyperLlamaError as error:
+            with self._lock:
+                self._notice = {"notice": str(error), "wrong": True}
+            self._wake.set()
+
+    def _take(self, message: Mapping[str, Any]) -> None:
         name = str(message.get("name", ""))
         match message.get("type"):
             case "visible":
@@ -245,7 +260,7 @@ class Models(Widget):
     def _save(self) -> None:
         """Bring the static form up to date where more than figures changed."""
         found = self.rows
-        seen = [(row["name"], row["state"], row["pinned"], row["memory_text"]) for row in found]
+        seen = [[row[field] for field in _KEPT] for row in found]
         with self._lock:
             if seen == self._saved[0]:
                 return

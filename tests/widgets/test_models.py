@@ -165,7 +165,7 @@ def test_a_pull_is_cancelled_and_goes_on_without_fetching_anything_twice(tmp_pat
         press(models, "resume", name)
         until(lambda: row(models, name)["state"] == "stored")
         assert [asked["range"] for asked in registry.asked(digest_of(GGUF))] == ["bytes=5000-"]
-        assert models._notice == {"notice": f"{source} is in the store.", "wrong": False}
+        assert models._notice == {"notice": f"{name} is in the store.", "wrong": False}
 
 
 def test_a_pull_that_another_kernel_left_goes_on(tmp_path):
@@ -203,13 +203,12 @@ def test_a_wrong_name_is_told_in_words_and_leaves_no_row():
         with pytest.raises(ModelNotFoundError):
             models.load("nope").wait(PATIENCE)
         press(models, "pull", " ")
-        assert models.sent[-1]["message"].startswith("No model is named")
+        assert models._notice["notice"].startswith("No model is named")
 
 
 def test_what_does_not_fit_says_why(monkeypatch):
     refusal = NotEnoughMemoryError("tiny needs 9.0 GiB, and 1.0 GiB is free.")
-    monkeypatch.setattr(FakeBackend, "refusal", refusal)
-    monkeypatch.setattr("hyperllama_nb.testing.FakeBackend.check", _refuse(refusal))
+    monkeypatch.setattr(FakeBackend, "check", _refuse(refusal))
     with hosting("thread"), showing() as models:
         assert row(models)["verdict"] == "no"
         assert (row(models)["memory_text"], row(models)["reason"]) == ("does not fit", str(refusal))

@@ -206,18 +206,12 @@ function render({ model, el }) {
   }
 
   function received(message) {
-    if (message.type === "error") {
-      told({ ...heading, notice: message.message, wrong: true });
-      return;
-    }
-    heading = message.head;
     rows = patch(rows, message);
-    told(heading);
+    told(message.head);
     draw();
   }
 
-  let heading = state.head ?? {};
-  told(heading);
+  told(state.head ?? {});
   draw();
 
   // The kernel looks at the service only while somebody can see the table.
