@@ -138,7 +138,7 @@ class Chat(Widget):
     def finish(self) -> None:
         """Stop a running answer, and leave the transcript in the place of the widget."""
         session: Session | None = getattr(self, "_session", None)
-        running = session.running if session else None
+        running = None if session is None else session.running
         if running is not None:
             running.stop()
             running.wait(_PATIENCE)
