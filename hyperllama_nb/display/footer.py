@@ -48,6 +48,8 @@ def footer_of(response: "Response", *, detail: bool = False) -> str:
             f"{ours['truncated_tokens']} tokens of the prompt did not fit the context of "
             f"{ours.get('context_length')} and were left out (--num-ctx raises it)"
         )
+    if ours.get("ignored_options"):
+        parts.append(f"without effect here: {', '.join(ours['ignored_options'])}")
     return " · ".join(parts)
 
 

@@ -5,6 +5,7 @@ import keyword
 import re
 import shlex
 from argparse import Namespace
+from collections.abc import Callable
 from typing import Any
 
 from hyperllama_nb.commands.options import (
@@ -32,8 +33,8 @@ def build_parser() -> Parser:
     """Return the parser of the line."""
     parser = Parser(
         PROG,
-        description="Send the cell to a model and show the answer as it is written. In the cell, "
-        "{name} stands for the value of a variable.",
+        description="Send the cell to a model and show the answer as it is written. In the cell "
+        "and in this line, {name} stands for the value of a variable.",
         epilog="examples:\n"
         '  %%llm smollm2:135m --temperature 0 -s "Answer in one sentence."\n'
         "  %%llm answer << -f json        the answer goes into the variable, unseen",
@@ -44,7 +45,10 @@ def build_parser() -> Parser:
     _add_conversation(parser)
     _add_output(parser)
     parser.add_argument(
-        "--think", metavar="LEVEL", help="let the model think first: true, false, low, medium, high"
+        "--think",
+        metavar="LEVEL",
+        choices=THINK,
+        help="let the model think first: true, false, low, medium, high",
     )
     parser.add_argument(
         "--bg", action="store_true", help="go on with the next cell; a handle is in _llm"
@@ -62,15 +66,18 @@ def build_parser() -> Parser:
     return parser
 
 
-def parse(line: str) -> Namespace:
+def parse(line: str, fill: Callable[[str], str] = str) -> Namespace:
     """Parse the line; adds `options`, the request's options as a dict, and `quiet`.
 
-    `quiet` says that the line began with `name <<`, and the name is then `out`. Raises UsageError,
-    with a close match for a mistyped option, and HelpShown after `--help`.
+    `fill` puts values into each word, unless `--verbatim` is one. `quiet` says that the line began
+    with `name <<`, and the name is then `out`. Raises UsageError, with a close match for a mistyped
+    option, and HelpShown after `--help`.
     """
     assigned = _ASSIGNMENT.match(line)
-    rest = line[assigned.end() :] if assigned else line
-    args = build_parser().parse(_with_level(split(rest, PROG)))
+    words = split(line[assigned.end() :] if assigned else line, PROG)
+    if "--verbatim" not in words:
+        words = [fill(word) for word in words]
+    args = build_parser().parse(_with_level(words))
     if assigned and args.out not in {None, assigned["name"]}:
         raise UsageError(f"Two variables are named: {assigned['name']} and {args.out}.")
     args.quiet = assigned is not None
@@ -152,8 +159,6 @@ def _check(args: Namespace) -> None:
         raise UsageError(f"Two models are named: {args.name} and {args.model}. Leave one out.")
     if args.out is not None and (not args.out.isidentifier() or keyword.iskeyword(args.out)):
         raise UsageError(f"-O needs the name of a variable, and {args.out!r} is none.")
-    if args.think is not None and args.think not in THINK:
-        raise UsageError(f"--think takes {', '.join(THINK)}, not {args.think!r}.")
     for name, _ in args.option or ():
         if name not in OPTIONS:
             close = difflib.get_close_matches(name, OPTIONS, n=1)

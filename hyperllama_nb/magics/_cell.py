@@ -17,11 +17,18 @@ if TYPE_CHECKING:
 
 def run(magics: "HyperLlamaMagics", line: str, text: str) -> None:
     """Ask what the cell asks, show the answer, and keep it where the line says."""
+    values = values_of(magics)
     try:
-        args = parse(line)
+        args = parse(line, lambda word: interpolate(word, values))
     except HelpShown:
         return
     Cell(magics, args, text.removesuffix("\n")).run()
+
+
+def values_of(magics: "HyperLlamaMagics") -> Values:
+    """Return the names that a cell may use."""
+    shell: Any = magics.shell
+    return Values(shell.user_ns, shell.user_ns_hidden, magics.last_error.of)
 
 
 def cell_id(shell: Any) -> str | None:
@@ -46,7 +53,7 @@ class Cell:
         self._chat: str | None = (args.chat or magics.chat or None) if history else None
         self._id = cell_id(self._shell)
         self._used: list[str] = []
-        values = Values(shell.user_ns, shell.user_ns_hidden, magics.last_error.of)
+        values = values_of(magics)
         self._prompt = text if args.verbatim else interpolate(text, values, self._used.append)
         shown_as = args.format or ("markdown" if args.schema is None else "json")
         self._form = form_of(shown_as, extract=args.extract)

@@ -232,3 +232,5 @@ def test_the_footer_tells_what_was_cut_and_what_helps():
     )
     assert "prompt 5 tokens (3 cached)" in footer_of(response, detail=True)
     assert footer_of(Response({"model": "m"})) == ""
+    ignored = Response({"hyperllama": {"ignored_options": ["num_gpu", "mirostat"]}})
+    assert footer_of(ignored) == "without effect here: num_gpu, mirostat"

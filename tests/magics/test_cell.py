@@ -24,6 +24,17 @@ def test_values_come_into_the_prompt_and_are_told(service, ask, shell, page):
     assert page.saved["values"] == ["n"]
 
 
+def test_values_come_into_the_line_too(service, ask, shell):
+    service.routes[GENERATE] = lambda body: words("x")
+    shell.user_ns |= {"model": "m:2", "heat": 0.5, "persona": '- You are\n- "kind" {heat}'}
+    ask("{model} --temperature {heat} -s {persona} --stop '{nothing}'")
+    ask("m --verbatim -s {persona}")
+    first, second = service.bodies(GENERATE)
+    assert (first["model"], first["system"]) == ("m:2", shell.user_ns["persona"])
+    assert first["options"] == {"temperature": 0.5, "stop": ["{nothing}"]}
+    assert second["system"] == "{persona}"
+
+
 def test_code_goes_into_a_new_cell(service, ask, shell, page):
     service.routes[GENERATE] = lambda body: words(*CODE, eval_count=5)
     written = []

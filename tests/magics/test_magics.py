@@ -97,7 +97,7 @@ def test_a_conversation_remembers(service, ask):
         ("a << -O b", "Two variables"),
         ("-o temperatur 0", "did you mean temperature"),
         ("-o zzz 0", "no option 'zzz'"),
-        ("--think=often", "true, false, low"),
+        ("--think=often", "invalid choice: 'often'"),
         ("-c a --no-history", "contradict"),
         ("--schema x -f html", "not shown as html"),
         ("-x -f json", "--extract"),
