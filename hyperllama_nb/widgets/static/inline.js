@@ -80,11 +80,14 @@ function pairUp(tokens) {
   const stack = [{ mark: "", children: [] }];
   const open = { "*": 0, _: 0, "~": 0 };
   const add = (node) => stack[stack.length - 1].children.push(node);
-  const unwrap = () => {
-    const left = stack.pop();
-    open[left.mark] -= 1;
-    add(left.mark.repeat(left.count));
-    for (const child of left.children) add(child);
+  // what nothing has closed is text, in the order in which it stands
+  const flattenTo = (size) => {
+    const { children } = stack[size - 1];
+    for (const { mark, count, children: inner } of stack.splice(size)) {
+      open[mark] -= 1;
+      children.push(mark.repeat(count));
+      for (const child of inner) children.push(child);
+    }
   };
   for (const token of tokens) {
     if (typeof token === "string" || Array.isArray(token)) {
@@ -93,7 +96,7 @@ function pairUp(tokens) {
     }
     let { mark, count } = token;
     while (token.closes && count > 0 && open[mark] > 0) {
-      while (stack[stack.length - 1].mark !== mark) unwrap();
+      flattenTo(stack.findLastIndex((opener) => opener.mark === mark) + 1);
       const opener = stack[stack.length - 1];
       const used = mark === "~" ? 2 : Math.min(opener.count, count, 2);
       const tag = mark === "~" ? "del" : used === 2 ? "strong" : "em";
@@ -112,7 +115,7 @@ function pairUp(tokens) {
       open[mark] += 1;
     } else if (count > 0) add(mark.repeat(count));
   }
-  while (stack.length > 1) unwrap();
+  flattenTo(1);
   return joined(stack[0].children);
 }
 
