@@ -1,6 +1,7 @@
 """One request with an answer of lines, and how it reaches the service."""
 
 import contextlib
+import errno
 import os
 import socket
 from collections.abc import Iterator, Mapping
@@ -82,6 +83,18 @@ class Link:
         held = _start.lease(address.socket, start=True, fresh=fresh)
         return {"X-HyperLlama-Lease": held.id}
 
+    def check(self) -> None:
+        """Raise httpx's own error where there is no socket to connect to.
+
+        httpx leaves the socket of a failed connection to the garbage collector, and whoever waits
+        for a service to come back tries often.
+        """
+        import httpx
+
+        address = self.address
+        if address.socket is not None and not address.socket.exists():
+            raise httpx.ConnectError(os.strerror(errno.ENOENT))
+
     def close(self) -> None:
         """Close the connections."""
         made, self._http = self._http, None
@@ -138,6 +151,7 @@ class Call:
         while not self.cancelled:
             try:
                 headers = {**self._headers, **self._link.prepare(fresh=fresh)}
+                self._link.check()
                 with self._link.http().stream(
                     self._method,
                     self._link.address.url + self._path,

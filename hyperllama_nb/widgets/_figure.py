@@ -9,6 +9,9 @@ from hyperllama_nb.display.charts import Panel, Series
 from hyperllama_nb.widgets import _words
 from hyperllama_nb.widgets._samples import Numbers, Samples
 
+KEPT = 300
+"""Points of a trace in a saved notebook: each is written in digits."""
+
 _COLUMNS = 2
 _LIVE = "seconds before now"
 _KEPT = "seconds before the end"
@@ -51,7 +54,7 @@ def static_bundle(samples: Samples, window: int, model: str | None) -> dict[str,
 
     A full window of 600 points takes under 100 kB.
     """
-    ages, numbers = samples.trace(window)
+    ages, numbers = samples.trace(window, KEPT)
     name = _words.title(samples, window, model)
     text = str(_words.table(numbers, name))
     if not ages:

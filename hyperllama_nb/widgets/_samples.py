@@ -89,23 +89,23 @@ class Samples:
         waits = self.waits(window)
         return (median(waits), waits[-1]) if waits else (None, None)
 
-    def trace(self, window: float) -> tuple[list[float], Numbers]:
+    def trace(self, window: float, most: int = POINTS) -> tuple[list[float], Numbers]:
         """Return the seconds before the newest point, from -window to 0, and a list per column.
 
-        Longer lists than 600 points are thinned to the means of neighbours, always of the same
-        ones, so that a line does not change its form while it moves.
+        Longer lists than `most` are thinned to the means of neighbours, always of the same ones, so
+        that a line does not change its form while it moves.
         """
         points = list(self._points)
         if not points:
             return [], {name: [] for name in COLUMNS}
         end = points[-1]["time"]
         points = [point for point in points if point["time"] > end - window]
-        group = max(1, math.ceil(window / self.interval / POINTS))
+        group = max(1, math.ceil(window / self.interval / most))
         skipped = -points[0]["number"] % group
         points = points[skipped:] if len(points) > skipped else points
         ages = [round(point["time"] - end, 2) for point in points[::group]]
-        return ages[-POINTS:], {
-            name: [short(v) for v in thin([p[name] for p in points], group)][-POINTS:]
+        return ages[-most:], {
+            name: [short(v) for v in thin([p[name] for p in points], group)][-most:]
             for name in COLUMNS
         }
 

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 PICTURE = 5.0
 """Seconds between two pictures where there is no live view."""
 
+LOST = "The monitor was live here, and was not stopped: `stop()` leaves a figure in its place."
+"""What a file says where a live view was."""
+
 Bundle = Mapping[str, Any]
 
 
@@ -35,7 +38,9 @@ class Shown:
         """Put the monitor into one more output of the running cell."""
         if in_kernel() and cell_id() is not None:
             self._live = self._live or self._try()
-        bundle = self._picture() if self._live is None else self._live.view()
+        bundle = self._picture()
+        if self._live is not None:
+            bundle = {**self._live.view(), "text/plain": LOST}
         self._ids.append(new_display_id())
         show(bundle, self._ids[-1])
         if in_kernel() and self._live is None and len(self._ids) == 1:
@@ -47,6 +52,11 @@ class Shown:
             self._live.update(text, window, now=now)
         elif self._ids and in_kernel() and (now or time.monotonic() > self._pictured + PICTURE):
             self._renew()
+
+    def pause(self, *, on: bool) -> None:
+        """Show that the monitor rests, or goes on."""
+        if self._live is not None:
+            self._live.strip.paused = on
 
     def end(self) -> None:
         """Leave pictures in the place of what is live."""

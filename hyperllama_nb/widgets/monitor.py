@@ -102,12 +102,14 @@ class Monitor:
         if self._polling is not None and not self._polling.paused:
             self._polling.pause()
             self._samples.gap(time.time(), "paused")
+            self._shown.pause(on=True)
             self._update(now=True)
 
     def resume(self) -> None:
         """Go on after `pause`."""
         if self._polling is not None:
             self._polling.resume()
+            self._shown.pause(on=False)
 
     def stop(self) -> None:
         """End the thread, and put the figure of the last window in the place of the live one."""
