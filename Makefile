@@ -17,6 +17,7 @@ test:  ## everything, with real engines
 
 notebooks:  ## execute the notebooks and store their outputs
 	@$(PYTHON) scripts/environment.py .venv ".[max,notebook]"
+	@scripts/clients.sh
 	@$(BIN)/python scripts/notebooks.py --write
 
 docs:  ## write the pages that are generated from the code

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import nbformat
+from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
@@ -24,6 +25,8 @@ LEAST = 2.0
 """Seconds; a cell that is quicker is told once, when it has ended."""
 CELL_TIMEOUT = 600
 """Seconds; the first answer of a model waits for its compilation."""
+VIEW = "application/vnd.jupyter.widget-view+json"
+"""The live form of a widget, which says nothing without the state that is not stored."""
 
 
 def say(text: str) -> None:
@@ -76,24 +79,59 @@ class Ticker:
                 say(f"  {time.monotonic() - cell[2]:5.1f} s  {cell[1]} …{phase()}")
 
 
+def kernel_of(python: Path) -> type[AsyncKernelManager]:
+    """Return a manager of kernels that run in the environment of this interpreter."""
+
+    class Manager(AsyncKernelManager):
+        def format_kernel_cmd(self, extra_arguments: list[str] | None = None) -> list[str]:
+            return [str(python), *super().format_kernel_cmd(extra_arguments)[1:]]
+
+    return Manager
+
+
+def interpreter(notebook: nbformat.NotebookNode) -> Path:
+    """Return the interpreter of the environment that the notebook's metadata name, or our own.
+
+    Exits with the command that makes the environment if it is missing.
+    """
+    named = notebook.metadata.get("hyperllama", {}).get("environment")
+    if named is None:
+        return Path(sys.executable)
+    python = ROOT / named / "bin" / "python"
+    if not python.exists() or not any(python.parent.parent.glob("lib/*/site-packages/ipykernel")):
+        raise SystemExit(
+            f"It runs in a kernel of {named}, which is missing or incomplete. Make it with "
+            "`scripts/clients.sh`, then run this again."
+        )
+    return python
+
+
 def execute(path: Path) -> nbformat.NotebookNode:
-    """Execute a notebook in a kernel of this environment and return it with its outputs.
+    """Execute a notebook, in the environment that it names, and return it with its outputs.
 
     Exits with the cell's error if one fails.
     """
     notebook = nbformat.read(path, as_version=4)
     say(f"Executing {path.relative_to(ROOT)} …")
+    python = interpreter(notebook)
     with Ticker() as ticker:
+
+        def begin(cell: Any, **told: Any) -> None:
+            # The kernel learns which cell it runs, as JupyterLab tells it.
+            client.kc.session.metadata = {"cellId": cell.id}
+            ticker.begin(cell, **told)
+
         client = NotebookClient(
             notebook,
             timeout=CELL_TIMEOUT,
             kernel_name="python3",
+            kernel_manager_class=kernel_of(python),
             record_timing=False,
             coalesce_streams=True,
             extra_arguments=["--IPKernelApp.log_level=ERROR"],
             store_widget_state=False,
             resources={"metadata": {"path": str(path.parent)}},
-            on_cell_execute=ticker.begin,
+            on_cell_execute=begin,
             on_cell_executed=ticker.end,
         )
         try:
@@ -106,6 +144,9 @@ def execute(path: Path) -> nbformat.NotebookNode:
 def tidy(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     """Drop what differs between two machines and says nothing."""
     notebook.metadata.pop("widgets", None)
+    for cell in notebook.cells:
+        for output in cell.get("outputs", ()):
+            output.get("data", {}).pop(VIEW, None)
     notebook.metadata["language_info"] = {"name": "python"}
     return notebook
 
@@ -114,6 +155,8 @@ def main() -> None:
     arguments = [text for text in sys.argv[1:] if text != "--write"]
     write = "--write" in sys.argv
     chosen = [Path(text).resolve() for text in arguments] or sorted(NOTEBOOKS.glob("*.ipynb"))
+    # The service has the MAX of this environment, whichever kernel asks it first.
+    Client().status()
     for path in chosen:
         notebook = tidy(execute(path))
         target = path if write else BUILD / path.name

@@ -3,7 +3,7 @@
 set -eu
 . "$(dirname "$0")/place.sh"
 (
-    python scripts/environment.py .venv-clients . xllamacpp pytest ollama openai langchain-ollama litellm
+    scripts/clients.sh
     npm install --silent --no-audit --no-fund --prefix .cache/npm ollama axe-core
     scripts/chromium.sh
 ) &
