@@ -190,6 +190,13 @@ def overview() -> str:
     )
 
 
+def help_text() -> str:
+    """Return what `%llm?` shows: all commands, and the options of a cell."""
+    from hyperllama_nb.magics._arguments import build_parser
+
+    return f"{overview()}\n\n{build_parser().format_help()}"
+
+
 def _unknown(name: str) -> UsageError:
     known = [*KERNEL_COMMANDS, *COMMANDS]
     close = difflib.get_close_matches(name, known, n=1)

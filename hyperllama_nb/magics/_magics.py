@@ -74,15 +74,7 @@ class HyperLlamaMagics(Magics):
     @no_var_expand
     @line_cell_magic
     def llm(self, line: str, cell: str | None = None) -> None:
-        """Ask a model (`%%llm`), or manage models and engines (`%llm`).
-
-        `%%llm [MODEL] [options]` sends the cell and shows the answer as it is written;
-        `%%llm --help` lists the options. The finished Response is in `_llm`.
-
-        `%llm COMMAND` is one of: list, pull, show, rm, load, unload, ps, run, generate, bench,
-        info, start, stop, status, serve, connect, key, logs; `%llm COMMAND --help` shows its
-        options.
-        """
+        """Ask a model (`%%llm`), or manage models, engines and conversations (`%llm`)."""
         with told_in_one_line():
             if cell is None:
                 self._command(line)
@@ -90,6 +82,14 @@ class HyperLlamaMagics(Magics):
                 from hyperllama_nb.magics import _cell
 
                 _cell.run(self, line, cell)
+
+    def _help() -> str:
+        from hyperllama_nb.magics._kernel_commands import help_text
+
+        return help_text()
+
+    # `%llm?` asks for this, so that the help comes from the parsers and costs nothing before
+    llm.getdoc = _help  # type: ignore[attr-defined]
 
     def _command(self, line: str) -> None:
         from hyperllama_nb.commands import execute

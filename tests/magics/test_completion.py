@@ -11,6 +11,7 @@ from hyperllama_nb.magics import _completion, _known_names
 from hyperllama_nb.magics._kernel_commands import KERNEL_COMMANDS
 from hyperllama_nb.magics._known_names import KnownNames
 from hyperllama_nb.models.store import Store
+from tests.magics.test_kernel import Notebook
 from tests.models.manifests import install
 
 
@@ -198,3 +199,26 @@ def test_it_is_gone_with_the_extension(bare_shell):
     assert ask_ipython(bare_shell, "%llm pu", 7) == [(5, 7, "pull")]
     bare_shell.run_line_magic("unload_ext", "hyperllama_nb")
     assert ask_ipython(bare_shell, "%llm pu", 7) != [(5, 7, "pull")]
+
+
+@pytest.mark.slow
+def test_in_a_kernel(stored):
+    notebook = Notebook("--HyperLlamaMagics.prewarm=None")
+
+    def complete(code, cursor=None):
+        message = notebook.client.complete(code, cursor)
+        reply = notebook.client.get_shell_msg(timeout=60)
+        assert reply["parent_header"]["msg_id"] == message
+        content = reply["content"]
+        return content["cursor_start"], content["cursor_end"], content["matches"]
+
+    try:
+        assert complete("%llm pu") == (5, 7, ["pull"])
+        assert complete("x = 1\n%llm load tiny:1") == (16, 22, ["tiny:1b"])
+        cell = "%%llm --model=tiny:1\nWhy is it dark?"
+        assert complete(cell, 20) == (14, 20, ["tiny:1b"])
+        assert complete("%%llm -f ma") == (9, 11, ["markdown", "math"])
+        notebook.run("%unload_ext hyperllama_nb")
+        assert complete("%llm pu")[2] != ["pull"]
+    finally:
+        notebook.close()

@@ -59,6 +59,13 @@ def test_each_command_has_help_and_an_example_that_parses(llm, name):
     command.parser().parse(command.example.split()[1:])
 
 
+def test_a_question_mark_shows_the_help_of_the_parsers(bare_shell, capsys):
+    bare_shell.run_cell("%llm?")
+    shown = capsys.readouterr().out
+    assert _kernel_commands.overview() in shown
+    assert "--max-tokens" in shown
+
+
 def test_help_of_a_command_of_the_terminal(llm):
     assert llm("load --help").startswith("usage: %llm load ")
 
