@@ -388,3 +388,14 @@ def test_a_cell_makes_a_turn_that_the_commands_show(service, shell, llm, ask):
     service.routes[CHAT] = lambda body: messages("fine.")
     ask("-c a", "How are you?")
     assert "How are you?" in llm("history")
+
+
+def test_a_measurement_in_a_cell(service, shell, llm):
+    service.routes[GENERATE] = lambda body: words(
+        "a", "b", eval_count=2, eval_duration=10**9, prompt_eval_count=5
+    )
+    shown = llm("bench m Hi -i 2 --seed 1")
+    assert "run 2 of 2" in shown
+    assert "m, 2 runs after one warm-up" in shown
+    assert "time to first token" in shown
+    assert len(service.bodies(GENERATE)) == 3
