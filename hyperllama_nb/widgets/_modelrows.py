@@ -196,7 +196,7 @@ def _memory(row: Row, plan: Mapping[str, Any] | None) -> tuple[str, str]:
     if row["memory"]:
         return f"takes {human_bytes(row['memory'])}", ""
     if not row["stored"]:
-        return "known once it is pulled", ""
+        return "known after the pull", ""
     if plan is None or plan["verdict"] == "loaded":
         return "known once the service runs" if plan is None else UNKNOWN, ""
     row["verdict"] = plan["verdict"]

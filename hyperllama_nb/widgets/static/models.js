@@ -20,6 +20,8 @@ function render({ model, el }) {
     spellcheck: "false",
     autocomplete: "off",
     "aria-describedby": `${model.get("_kept_id")}-hint`,
+    // In a notebook the key does not send the form by itself.
+    onkeydown: (event) => event.key === "Enter" && !event.isComposing && submit(event),
   });
   const form = h(
     "form",
@@ -116,9 +118,13 @@ function render({ model, el }) {
   }
 
   function restore({ name, index, action }, found) {
-    const line = drawn.get(name) ?? drawn.get(found[Math.min(index, found.length - 1)]?.name);
-    if (line) line.focus(action);
-    else filter.focus();
+    if (drawn.has(name)) {
+      drawn.get(name).focus(action);
+      return;
+    }
+    // Another model's buttons are not what a second press of the same key was meant for.
+    const next = drawn.get(found[Math.min(index, found.length - 1)]?.name);
+    (next?.title ?? filter).focus();
   }
 
   /** One row of the table. */
@@ -129,7 +135,9 @@ function render({ model, el }) {
       this.title = h("th", { scope: "row", tabindex: "-1" }, name, " ", this.pinned);
       this.cells = COLUMNS.slice(1).map(() => h("td"));
       this.words = h("span");
-      this.bar = h("div", { role: "progressbar", "aria-label": `Pull of ${name}` }, h("div"));
+      const range = { "aria-valuemin": 0, "aria-valuemax": 100 };
+      const spoken = { role: "progressbar", "aria-label": `Pull of ${name}` };
+      this.bar = h("div", { ...spoken, ...range }, h("div"));
       this.error = h("div", { class: "hl-error" });
       this.cells[3].append(this.words, this.bar, this.error);
       this.memory = h("span");
@@ -161,14 +169,12 @@ function render({ model, el }) {
 
     progress(row) {
       const share = percent(row.progress);
-      this.bar.hidden = row.state !== "pulling" || !row.progress;
+      // Without a size there is nothing to draw: the text tells what came.
+      this.bar.hidden = row.state !== "pulling" || share === null;
       if (this.bar.hidden) return;
-      this.bar.setAttribute("aria-valuemin", "0");
-      this.bar.setAttribute("aria-valuemax", "100");
+      this.bar.setAttribute("aria-valuenow", String(share));
       this.bar.setAttribute("aria-valuetext", row.text);
-      if (share === null) this.bar.removeAttribute("aria-valuenow");
-      else this.bar.setAttribute("aria-valuenow", String(share));
-      this.bar.firstChild.style.width = `${share ?? 0}%`;
+      this.bar.firstChild.style.width = `${share}%`;
     }
 
     button(action) {
