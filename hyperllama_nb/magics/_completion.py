@@ -60,7 +60,7 @@ class Completer:
             from hyperllama_nb.magics._arguments import build_parser
 
             return self._argument(build_parser(), "", words, raw)
-        if not words:
+        if words in ([], ["help"]):
             return raw, _beginning_with(raw, _commands())
         parser = _parser(words[0])
         return ("", []) if parser is None else self._argument(parser, words[0], words[1:], raw)
@@ -109,6 +109,7 @@ class Completer:
             "chat": names.chats,
             "alias": names.aliases,
             "backend": names.backends,
+            "setting": names.settings,
             "out": names.variables,
             "schema": names.variables,
             "think": lambda: THINK,

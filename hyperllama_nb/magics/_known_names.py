@@ -52,6 +52,10 @@ class KnownNames:
         """Return the short names of this kernel."""
         return [*self._magics.aliases]
 
+    def settings(self) -> list[str]:
+        """Return the names of the magics' settings."""
+        return sorted(self._magics.traits(config=True))
+
     def chats(self) -> list[str]:
         """Return the names of the conversations."""
         return [*self._magics.conversations]

@@ -15,6 +15,13 @@ _LOAD = ("num_ctx", "backend")
 """The options that decide which engine is loaded."""
 
 
+def _help() -> str:
+    """Return the help, which comes from the parsers; to import them at once would take long."""
+    from hyperllama_nb.magics._kernel_commands import help_text
+
+    return help_text()
+
+
 @magics_class
 class HyperLlamaMagics(Magics):
     """Language models in a notebook: `%%llm` asks one, `%llm` manages them."""
@@ -83,13 +90,8 @@ class HyperLlamaMagics(Magics):
 
                 _cell.run(self, line, cell)
 
-    def _help() -> str:
-        from hyperllama_nb.magics._kernel_commands import help_text
-
-        return help_text()
-
-    # `%llm?` asks for this, so that the help comes from the parsers and costs nothing before
-    llm.getdoc = _help  # type: ignore[attr-defined]
+    # IPython asks this for `%llm?`
+    llm.getdoc = _help  # type: ignore[union-attr]
 
     def _command(self, line: str) -> None:
         from hyperllama_nb.commands import execute

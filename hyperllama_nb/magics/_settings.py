@@ -70,28 +70,28 @@ def known(magics: "HyperLlamaMagics", name: str) -> None:
 
 def add_config_arguments(parser: Parser) -> None:
     """Add the arguments of `config`."""
-    parser.add_argument("name", metavar="NAME", nargs="?", help="tell more of this setting")
+    parser.add_argument("setting", metavar="NAME", nargs="?", help="tell more of this setting")
 
 
 def config(magics: "HyperLlamaMagics", args: Namespace) -> Table | str:
     """Return the settings, their values, and where each comes from; of one, all that is known."""
     settings = magics.traits(config=True)
-    if args.name is None:
+    if args.setting is None:
         rows = [
             (name, repr(getattr(magics, name)), _origin(magics, name)) for name in sorted(settings)
         ]
         return Table(("SETTING", "VALUE", "FROM"), rows, title=TITLE)
-    if args.name not in settings:
-        close = difflib.get_close_matches(args.name, settings, n=1)
+    if args.setting not in settings:
+        close = difflib.get_close_matches(args.setting, settings, n=1)
         advice = (
             f"Did you mean {close[0]}?" if close else f"There are: {listing(sorted(settings))}."
         )
-        raise UsageError(f"There is no setting {args.name!r}. {advice}")
+        raise UsageError(f"There is no setting {args.setting!r}. {advice}")
     return HOW.format(
-        name=args.name,
-        value=repr(getattr(magics, args.name)),
-        origin=_origin(magics, args.name),
-        help=settings[args.name].help,
+        name=args.setting,
+        value=repr(getattr(magics, args.setting)),
+        origin=_origin(magics, args.setting),
+        help=settings[args.setting].help,
         file=_file(magics),
     )
 

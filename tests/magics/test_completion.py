@@ -46,6 +46,7 @@ def test_the_examples_are_true():
 def test_commands(tab):
     assert tab("%llm pu") == ("pu", ["pull"])
     assert tab("  x = %llm his") == ("his", ["history"])
+    assert tab("%llm help pu") == ("pu", ["pull"])
     assert {*KERNEL_COMMANDS, "pull", "help"} <= {*tab("%llm ")[1]}
 
 
@@ -149,6 +150,7 @@ def test_conversations_and_aliases(tab, magics):
     assert tab("%llm save 'a") == ("'a", ["'a b'"])
     assert tab("%llm reset a")[1] == ["'a b'"]
     assert tab("%llm unalias f")[1] == ["fast"]
+    assert tab("%llm config mo")[1] == ["model"]
 
 
 def test_files(tab, tmp_path, monkeypatch):
