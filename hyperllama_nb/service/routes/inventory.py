@@ -51,5 +51,6 @@ async def pin(request: web.Request) -> web.Response:
     service = request.app[SERVICE]
     manifest = service.store.get(body.get("model", str))
     engine = service.manager.pin(manifest.name.key, pinned=body.get("pinned", bool, True))
-    loaded = engine is not None
-    return web.json_response({"loaded": loaded, "pinned": loaded and engine.pinned})
+    if engine is None:
+        return web.json_response({"loaded": False, "pinned": False})
+    return web.json_response({"loaded": True, "pinned": engine.pinned})
