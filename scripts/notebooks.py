@@ -115,12 +115,6 @@ def execute(path: Path) -> nbformat.NotebookNode:
     say(f"Executing {path.relative_to(ROOT)} …")
     python = interpreter(notebook)
     with Ticker() as ticker:
-
-        def begin(cell: Any, **told: Any) -> None:
-            # The kernel learns which cell it runs, as JupyterLab tells it.
-            client.kc.session.metadata = {"cellId": cell.id}
-            ticker.begin(cell, **told)
-
         client = NotebookClient(
             notebook,
             timeout=CELL_TIMEOUT,
@@ -131,7 +125,7 @@ def execute(path: Path) -> nbformat.NotebookNode:
             extra_arguments=["--IPKernelApp.log_level=ERROR"],
             store_widget_state=False,
             resources={"metadata": {"path": str(path.parent)}},
-            on_cell_execute=begin,
+            on_cell_execute=ticker.begin,
             on_cell_executed=ticker.end,
         )
         try:
