@@ -4,12 +4,12 @@ import os
 from contextlib import ExitStack, contextmanager
 
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 from hyperllama_nb import Client
-from tests.browser.lab import PATIENCE, chromium, jupyterlab
+from tests.browser.lab import PATIENCE, browser, jupyterlab
 from tests.browser.screen import LIGHT, Screen
-from tests.service.hosting import hosting
+from tests.service.hosting import Running, hosting
 
 MODEL = "smollm2:135m"
 
@@ -17,7 +17,7 @@ LOAD = "get_ipython().run_line_magic('load_ext', 'hyperllama_nb')"
 
 TINY = "get_ipython().run_line_magic('config', 'HyperLlamaMagics.model = \"tiny\"')"
 
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--headless=new", "--font-render-hinting=none"]
+SIZE = {"width": 1000, "height": 800}
 
 
 @pytest.fixture(scope="session")
@@ -28,12 +28,10 @@ def lab(session_place):
 
 @pytest.fixture(scope="session")
 def page():
-    path = chromium()
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+    with browser() as running:
         expect.set_options(timeout=PATIENCE * 1000)
-        yield browser.new_page(viewport={"width": 1000, "height": 800})
-        browser.close()
+        clipboard = ["clipboard-read", "clipboard-write"]
+        yield running.new_context(viewport=SIZE, permissions=clipboard).new_page()
 
 
 @pytest.fixture(scope="session")
@@ -61,14 +59,18 @@ def notebook(screen, client):
 
 @pytest.fixture
 def scripted(screen):
-    """Return a function that opens a notebook on a service whose engines follow scripts."""
+    """Return a function that opens a notebook on a service whose engines follow scripts.
+
+    It gives the notebook and the service, which can be given in place of the scripts.
+    """
     with ExitStack() as stack:
 
         def open_(scripts, *cells, **fields):
-            service = stack.enter_context(hosting("process", scripts, **fields))
-            setup = (
-                f"import os; os.environ['HYPERLLAMA_RUNTIME_DIR'] = {str(service.socket.parent)!r}"
-            )
+            service = scripts
+            if not isinstance(service, Running):
+                service = stack.enter_context(hosting("process", scripts, **fields))
+            place = str(service.socket.parent)
+            setup = f"import os; os.environ['HYPERLLAMA_RUNTIME_DIR'] = {place!r}"
             opener = stack.enter_context(opening(screen, f"{setup}\n{LOAD}\n{TINY}"))
             return opener(*cells), service
 

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from playwright.sync_api import sync_playwright
+
 TOKEN = "a-token-of-the-browser-tests"
 
 PATIENCE = 60.0
@@ -29,6 +31,8 @@ SETTINGS = {
 
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")
 
+ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--headless=new", "--font-render-hinting=none")
+
 
 @dataclass
 class Lab:
@@ -36,7 +40,7 @@ class Lab:
 
     url: str
     root: Path
-    log: Path
+    pid: int
 
 
 def chromium():
@@ -50,6 +54,16 @@ def chromium():
             "or name one: HYPERLLAMA_TEST_CHROMIUM=/path/to/chrome."
         )
     return found
+
+
+@contextmanager
+def browser():
+    """Run a browser for the duration of the block, without any window."""
+    path = chromium()
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        yield running
+        running.close()
 
 
 @contextmanager
@@ -82,7 +96,7 @@ def jupyterlab(env=None):
             )
         try:
             url = _url(place / "runtime", process, log)
-            yield Lab(f"{url}lab?reset&token={TOKEN}", root, log)
+            yield Lab(f"{url}lab?reset&token={TOKEN}", root, process.pid)
         finally:
             process.terminate()
             process.wait(PATIENCE)

@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import json
 import os
 import re
 import shutil
@@ -37,6 +38,7 @@ OPEN = """async (path) => {
   const panel = await jupyterapp.commands.execute('docmanager:open', {path, factory: 'Notebook'})
   await panel.sessionContext.ready
   await panel.sessionContext.session.kernel.info
+  return panel.id
 }"""
 
 
@@ -63,7 +65,7 @@ class Screen:
         if name != self._theme:
             self.command("apputils:change-theme", theme=name)
             light = str(name == LIGHT).lower()
-            self.page.wait_for_selector(f"body[data-jp-theme-light={light}]")
+            self.page.wait_for_selector(f"body[data-jp-theme-light={light}]", state="attached")
             self._theme = name
 
     def open(self, *cells, setup=""):
@@ -78,8 +80,7 @@ class Screen:
         ]
         kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3 (ipykernel)"}}
         nbformat.write(new_notebook(cells=made, metadata=kernel), self.lab.root / name)
-        self.page.evaluate(OPEN, name)
-        panel = self.page.locator(".jp-NotebookPanel:not(.lm-mod-hidden)")
+        panel = self.page.locator(f"[id='{self.page.evaluate(OPEN, name)}']")
         notebook = Notebook(self, panel, self.lab.root / name)
         notebook.idle()
         if setup:
@@ -98,6 +99,10 @@ class Notebook:
     @property
     def page(self):
         return self.screen.page
+
+    def show(self):
+        """Bring the notebook to the front."""
+        self.page.evaluate(OPEN, self.path.name)
 
     def idle(self):
         """Wait until the kernel rests."""
@@ -148,6 +153,19 @@ class Notebook:
         )
         assert reply["status"] == "ok", reply
 
+    def value(self, code):
+        """Return the value of an expression in the kernel, a number or a truth."""
+        self.show()
+        text = self.page.evaluate(
+            """(code) => jupyterapp.shell.currentWidget.sessionContext.session.kernel
+              .requestExecute({
+                code: '', store_history: false, silent: true, user_expressions: {value: code},
+              }).done.then((reply) => reply.content.user_expressions.value)""",
+            code,
+        )
+        assert text["status"] == "ok", text
+        return json.loads(text["data"]["text/plain"].lower())
+
     def record(self, index):
         """Begin to record each change of a cell's output; `recorded` returns the record.
 
@@ -171,6 +189,7 @@ class Notebook:
 
     def close(self):
         """End the kernel and close the notebook."""
+        self.show()
         self.page.evaluate(
             """() => {
               const panel = jupyterapp.shell.currentWidget
