@@ -3,11 +3,10 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from hyperllama_nb.display.progress import Progress
 from hyperllama_nb.display.tables import Table, human_bytes
 from hyperllama_nb.errors import InvalidNameError
 from hyperllama_nb.models.names import Name
-from hyperllama_nb.widgets._actions import Action, figures
+from hyperllama_nb.widgets._actions import Action
 
 Row = dict[str, Any]
 
@@ -52,7 +51,8 @@ def rows(
     """Return a row for each model: first what the store has, then what can be pulled, by name.
 
     `inventory` is what `/admin/models` answers, `engines` are those of `/admin/status`, `plans`
-    those of `/admin/plan` by model, and `actions` what the widget does itself, by `key`.
+    those of `/admin/plan` by model, and `actions` what the widget does itself, by `key`. A pull
+    of the inventory has its `figures` under `shown`.
     """
     found: dict[str, Row] = {}
     for model in inventory["models"]:
@@ -64,7 +64,7 @@ def rows(
         row = _row(entry, "catalog", "in the catalog")
         if not entry["room"]:
             row["reason"] = f"The disk has no room for the {human_bytes(entry['size'])} of it."
-        found.setdefault(key(entry["model"]), {**row, "description": entry["description"]})
+        found.setdefault(key(entry["model"]), row)
     pulled = {pull["source"] for pull in inventory.get("pulls", ())}
     ours = {action.model for action in actions.values() if action.running}
     for kept in inventory["unfinished"]:
@@ -77,9 +77,7 @@ def rows(
     for pull in inventory.get("pulls", ()):
         if pull["source"] not in ours:
             row = found.setdefault(key(pull["model"]), _row(pull, "pulling", ""))
-            progress = Progress()
-            progress.update(pull)
-            row |= {"state": "pulling", **figures(progress)}
+            row |= {"state": "pulling", **pull["shown"]}
     for name, action in actions.items():
         _overlay(found, name, action)
     for row in found.values():
@@ -130,6 +128,7 @@ def _row(model: Mapping[str, Any], state: str, text: str) -> Row:
         "name": display(model["model"]),
         "state": state,
         "text": text,
+        "description": model.get("description", ""),
         "stored": False,
         "parameters": model.get("parameters"),
         "quantization": model.get("quantization"),

@@ -7,12 +7,13 @@ from typing import Any
 
 from hyperllama_nb.client import Client
 from hyperllama_nb.client._base import parse_host
+from hyperllama_nb.display.progress import Progress
 from hyperllama_nb.display.tables import human_bytes
 from hyperllama_nb.errors import HyperLlamaError, ServiceError
 from hyperllama_nb.models.inventory import inventory
 from hyperllama_nb.models.store import Store
 from hyperllama_nb.widgets import _modelrows
-from hyperllama_nb.widgets._actions import Action
+from hyperllama_nb.widgets._actions import Action, figures
 from hyperllama_nb.widgets._modelrows import Row
 
 PLAN_AGE = 30.0
@@ -35,6 +36,7 @@ class Source:
         self._plans: dict[str, Any] = {}
         self._planned: tuple[object, float] = (None, 0.0)
         self._free = ""
+        self._pulls: dict[str, Progress] = {}
         self.head: dict[str, str] = {"service": "", "disk": "", "memory": ""}
 
     def look(self) -> None:
@@ -46,6 +48,7 @@ class Source:
                 if address.own and address.socket is not None and not address.socket.exists():
                     raise ServiceError("It has no socket.")
                 found = self._client.inventory()
+                self._follow(found["pulls"])
                 engines = self._client.status()["engines"]
                 self._plan(found, engines)
                 words = "Service: running"
@@ -67,6 +70,14 @@ class Source:
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
+
+    def _follow(self, pulls: list[dict[str, Any]]) -> None:
+        """Give each pull its words and figures; a rate needs more than one look."""
+        before, self._pulls = self._pulls, {}
+        for pull in pulls:
+            progress = self._pulls[pull["source"]] = before.get(pull["source"]) or Progress()
+            progress.update(pull)
+            pull["shown"] = figures(progress)
 
     def _plan(self, found: Mapping[str, Any], engines: list[Any]) -> None:
         """Ask what fits, if there is a reason to ask again."""

@@ -42,7 +42,8 @@ export function patch(rows, message) {
 export function shown(rows, filter, sort) {
   const words = filter.toLowerCase().split(/\s+/).filter(Boolean);
   const found = rows.filter((row) => {
-    const text = [row.name, row.quantization, row.text, row.memory_text].join(" ").toLowerCase();
+    const parts = [row.name, row.quantization, row.text, row.memory_text, row.description];
+    const text = parts.join(" ").toLowerCase();
     return words.every((word) => text.includes(word));
   });
   if (!sort) return found;

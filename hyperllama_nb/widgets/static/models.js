@@ -139,7 +139,8 @@ function render({ model, el }) {
       const spoken = { role: "progressbar", "aria-label": `Pull of ${name}` };
       this.bar = h("div", { ...spoken, ...range }, h("div"));
       this.error = h("div", { class: "hl-error" });
-      this.cells[3].append(this.words, this.bar, this.error);
+      this.about = h("div", { class: "hl-muted hl-reason" });
+      this.cells[3].append(this.words, this.about, this.bar, this.error);
       this.memory = h("span");
       this.reason = h("div", { class: "hl-muted hl-reason" });
       this.cells[4].append(this.memory, this.reason);
@@ -154,6 +155,7 @@ function render({ model, el }) {
       set(quantization, row.quantization ?? "-");
       set(size, row.size_text);
       set(this.words, row.text);
+      set(this.about, row.state === "catalog" ? row.description : "");
       set(this.error, row.error);
       set(this.memory, row.memory_text);
       set(this.reason, row.reason);
