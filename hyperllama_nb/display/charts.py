@@ -84,7 +84,7 @@ def figure(
             "domain": [x0, x1],
             "anchor": f"y{mark}",
             **({"range": list(span)} if span else {"rangemode": "tozero"}),
-            **({"title": {"text": below}} if last else {}),
+            **({"title": {"text": below, "font": {"size": 12}}} if last else {}),
         }
         ends = {"range": [0, panel.top]} if panel.top else {"rangemode": "tozero"}
         layout[f"yaxis{mark}"] = {**axis, "domain": [y0, y1], "anchor": f"x{mark}", **ends}

@@ -7,7 +7,8 @@ _USED = "maxserve_cache_num_used_blocks"
 _TOTAL = "maxserve_cache_num_total_blocks"
 _ROWS = "maxserve_batch_size_sum"
 _STEPS = "maxserve_batch_size_count"
-_SHARE = "llamacpp:kv_cache_usage_ratio"
+_MEAN_ROWS = "llamacpp:n_busy_slots_per_decode"
+_DECODES = "llamacpp:n_decode_total"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +35,11 @@ class Gauges:
                     found[name] = found.get(name, 0.0) + float(line.rpartition(" ")[2])
                 except ValueError:
                     continue
-        used, total = found.get(_USED), found.get(_TOTAL)
-        if total is None and _SHARE in found:
-            used, total = found[_SHARE], 1.0
-        return cls(used, total or None, found.get(_ROWS), found.get(_STEPS))
+        rows, steps = found.get(_ROWS), found.get(_STEPS)
+        if _DECODES in found and _MEAN_ROWS in found:
+            steps = found[_DECODES]
+            rows = found[_MEAN_ROWS] * steps
+        return cls(found.get(_USED), found.get(_TOTAL) or None, rows, steps)
 
     def batch_since(self, before: "Gauges") -> float | None:
         """Return the mean number of sequences in a step since another reading; None without one."""
@@ -48,4 +50,4 @@ class Gauges:
         return (rows - (before.rows or 0.0)) / made if made > 0 else None
 
 
-_NAMES = frozenset({_USED, _TOTAL, _ROWS, _STEPS, _SHARE})
+_NAMES = frozenset({_USED, _TOTAL, _ROWS, _STEPS, _MEAN_ROWS, _DECODES})

@@ -132,10 +132,13 @@ class Wire:
 
         Raises EngineError if it has none, EngineDiedError if it does not answer.
         """
-        async with self._request("GET", "/metrics/") as (connection, head):
-            if head.status != 200:
-                raise await self._refusal(connection, head)
-            return (await _whole(connection, head)).decode(errors="replace")
+        # The one spelling is a redirection to the other for some, and nothing at all for others.
+        for path in ("/metrics/", "/metrics"):
+            async with self._request("GET", path) as (connection, head):
+                if head.status == 200:
+                    return (await _whole(connection, head)).decode(errors="replace")
+                refusal = await self._refusal(connection, head)
+        raise refusal
 
     @contextlib.asynccontextmanager
     async def _request(

@@ -9,7 +9,7 @@ from hyperllama_nb.display.charts import Panel, Series
 from hyperllama_nb.widgets import _words
 from hyperllama_nb.widgets._samples import Numbers, Samples
 
-KEPT = 300
+KEPT = 120
 """Points of a trace in a saved notebook: each is written in digits."""
 
 _COLUMNS = 2

@@ -15,6 +15,9 @@ from hyperllama_nb.widgets import _figure
 from hyperllama_nb.widgets._base import css, esm
 from hyperllama_nb.widgets._samples import POINTS, WINDOWS, Samples
 
+DRAW = 0.45
+"""Seconds between two drawings, at least: each takes the browser some 50 ms of a slow processor."""
+
 TALK = 2.0
 """Seconds between two changes of the numbers in words: a screen reader reads each of them."""
 
@@ -75,7 +78,7 @@ class Live:
                 return
             clock = time.monotonic()
             # A point of a long window stands for many samples, and changes less often.
-            if now or clock >= self._drawn + 0.9 * window / POINTS:
+            if now or clock >= self._drawn + max(DRAW, 0.9 * window / POINTS):
                 self._drawn = clock
                 self._draw(window)
             if now or clock >= self._said + TALK:

@@ -28,8 +28,11 @@ def test_the_batch_is_the_mean_of_the_steps_in_between():
     assert Gauges().batch_since(before) is None
 
 
-def test_a_share_of_the_cache_will_do():
-    assert Gauges.read("llamacpp:kv_cache_usage_ratio 0.25\n") == Gauges(0.25, 1.0)
+def test_a_mean_since_the_start_will_do():
+    text = "llamacpp:n_decode_total 8\nllamacpp:n_busy_slots_per_decode {}\n"
+    before, now = (Gauges.read(text.format(mean)) for mean in (1.5, 2.0))
+    assert before == Gauges(rows=12.0, steps=8.0)
+    assert now.rows == 16
 
 
 def test_what_is_not_told_or_not_a_number_is_unknown():

@@ -39,6 +39,9 @@ function render({ model, el }) {
 
   model.on("change:paused change:window", show);
   model.on("change:text", say);
+  // plotly fits a figure to its place when the window changes, and not when it gets a place
+  const fit = new ResizeObserver(() => window.dispatchEvent(new Event("resize")));
+  fit.observe(el);
   show();
   say();
   el.classList.add("hl-widget", "hl-monitor");
@@ -46,6 +49,7 @@ function render({ model, el }) {
   el.setAttribute("aria-label", model.get("label"));
   el.append(controls, text);
   return () => {
+    fit.disconnect();
     model.off("change:paused change:window", show);
     model.off("change:text", say);
   };
