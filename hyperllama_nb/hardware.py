@@ -78,7 +78,8 @@ def sample(root: Path = Path("/"), *, accelerators: bool = True) -> dict[str, An
     bytes. Without `accelerators` none are looked for.
     """
     total, available = _memory(root)
-    busy, whole, cores = _quietly(_cpu_seconds, (None, None, None))
+    unknown: tuple[float | None, float | None, int | None] = (None, None, None)
+    busy, whole, cores = _quietly(_cpu_seconds, unknown)
     return {
         "cpu_busy": busy,
         "cpu_total": whole,

@@ -22,7 +22,7 @@ TALK = 2.0
 """Seconds between two changes of the numbers in words: a screen reader reads each of them."""
 
 
-class Strip(anywidget.AnyWidget):  # type: ignore[misc]
+class Strip(anywidget.AnyWidget):
     """The numbers in words, a choice of windows, pause and stop."""
 
     _esm = esm("monitor.js")

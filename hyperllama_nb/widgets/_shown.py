@@ -132,7 +132,9 @@ def _parent() -> Mapping[str, Any]:
     from IPython.core.getipython import get_ipython
 
     shell: Any = get_ipython()
-    parent = getattr(shell, "get_parent", dict)()
+    # a terminal's shell has no parent, and a kernel's none outside of a cell
+    told: Callable[[], object] = getattr(shell, "get_parent", lambda: None)
+    parent = told()
     return parent if isinstance(parent, Mapping) else {}
 
 
