@@ -128,7 +128,9 @@ class Response(Record):
         return self.text
 
     def _repr_markdown_(self) -> str:
-        return self.text or " "
+        from hyperllama_nb.display.harmless import harmless
+
+        return harmless(self.text) or " "
 
 
 class Growing:

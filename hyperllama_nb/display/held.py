@@ -49,6 +49,12 @@ class HeldSink:
             self._inner.text(text)
         self._inner.finish(footer, metadata)
 
+    def again(self) -> None:
+        """Send what is shown once more, where the inner sink can."""
+        again = getattr(self._inner, "again", None)
+        if again is not None:
+            again()
+
 
 class LateTerminal:
     """A terminal's sink that is made at the end: until then the prompt is the user's."""

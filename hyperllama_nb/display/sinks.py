@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal, Protocol, TextIO
 
 from hyperllama_nb.display.fences import close_fence
+from hyperllama_nb.display.harmless import harmless
 
 Format = Literal["markdown", "text"]
 
@@ -145,6 +146,7 @@ class DisplaySink:
         self._publish = publish or _publish
         self._clock = clock
         self._id = ""
+        self._last: tuple[dict[str, Any], dict[str, Any]] = {}, {}
         self._pieces: list[str] = []
         self._length = 0
         self._sent = -1.0
@@ -204,6 +206,11 @@ class DisplaySink:
         shown = "" if self._final and whole else text
         self._send(self._bundle(shown, footer, markdown=True), extra)
 
+    def again(self) -> None:
+        """Send what is shown once more, from whichever cell runs now."""
+        if self._id:
+            self._publish(*self._last, self._id, True)
+
     def _flush_if_due(self) -> None:
         if self.due() == 0.0:
             self.flush()
@@ -222,7 +229,7 @@ class DisplaySink:
         bundle: dict[str, Any] = {"text/plain": plain}
         if markdown and self._markdown:
             under = f"\n\n<small>{footer}</small>" if footer else ""
-            bundle["text/markdown"] = (close_fence(text) + under).strip("\n") or " "
+            bundle["text/markdown"] = (harmless(close_fence(text)) + under).strip("\n") or " "
         return bundle
 
     def _send(self, bundle: dict[str, Any], metadata: dict[str, Any]) -> None:
@@ -230,6 +237,7 @@ class DisplaySink:
         if not update:
             self._id = new_display_id()
         self._publish(bundle, metadata, self._id, update)
+        self._last = bundle, metadata
         self._sent = self._clock()
 
 

@@ -16,8 +16,14 @@ class Background:
     `cancel` ends it. It ends with the kernel, too.
     """
 
-    def __init__(self, stream: "Stream", work: Callable[[], "Response"]) -> None:
+    def __init__(
+        self,
+        stream: "Stream",
+        work: Callable[[], "Response"],
+        again: Callable[[], object] = lambda: None,
+    ) -> None:
         self.model = stream.model
+        self._again = again
         self._stream, self._work = stream, work
         self._over = threading.Event()
         self._response: Response | None = None
@@ -53,6 +59,8 @@ class Background:
             raise TimeoutError(
                 f"{self.model} still answers after {timeout:g} s. Wait longer, or cancel()."
             )
+        # What executes notebooks without showing them heeds only the cell that runs.
+        self._again()
         if self._error is not None:
             raise self._error
         return self.response
@@ -87,4 +95,6 @@ class Background:
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
         bundle = {"text/plain": repr(self)}
-        return bundle | ({"text/markdown": self.text} if self.text else {})
+        if self.text:
+            bundle["text/markdown"] = self.response._repr_markdown_()
+        return bundle

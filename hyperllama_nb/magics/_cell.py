@@ -145,7 +145,7 @@ class Cell:
                 raise
             return response
 
-        self._store(Background(stream, work))
+        self._store(Background(stream, work, getattr(sink, "again", lambda: None)))
 
     def _sink(self) -> "Sink":
         from hyperllama_nb.display.held import HeldSink, LateTerminal

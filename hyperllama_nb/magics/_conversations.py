@@ -98,8 +98,9 @@ class Conversation(Sequence[Message]):
 
     def _repr_markdown_(self) -> str:
         from hyperllama_nb.display.fences import close_fence
+        from hyperllama_nb.display.harmless import harmless
 
-        said = [f"**{who}**\n\n{close_fence(text)}" for who, text in self._said()]
+        said = [f"**{who}**\n\n{harmless(close_fence(text))}" for who, text in self._said()]
         return "\n\n---\n\n".join(said) or "Nothing was said."
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hyperllama_nb.display.fences import blocks, fenced
+from hyperllama_nb.display.harmless import harmless
 
 _PYTHON = frozenset({"", "python", "python3", "py", "py3", "ipython", "ipython3"})
 
@@ -85,7 +86,7 @@ def _is_python(text: str) -> bool:
 
 def _code_bundle(text: str) -> dict[str, Any]:
     # What is in the cell below need not be here, too.
-    return {} if new_cell(text) is not None else {"text/plain": text, "text/markdown": text or " "}
+    return {} if new_cell(text) is not None else _as_it_is(text)
 
 
 def _code_text(text: str) -> str:
@@ -108,13 +109,17 @@ def _first_code(text: str) -> str:
 def _first_bundle(text: str) -> dict[str, Any]:
     found = blocks(text)
     if not found:
-        return {"text/plain": text or " ", "text/markdown": text or " "}
+        return _as_it_is(text)
     first = found[0]
     return {"text/plain": first.code, "text/markdown": fenced(first.code, first.language)}
 
 
 def _first_note(text: str) -> str:
     return "" if blocks(text) else "no block of code in the answer: this is all of it"
+
+
+def _as_it_is(text: str) -> dict[str, Any]:
+    return {"text/plain": text or " ", "text/markdown": harmless(text) or " "}
 
 
 def _json_text(text: str) -> str:

@@ -151,6 +151,15 @@ def test_an_empty_form_leaves_the_footer():
     assert front.sent[-1][1] == {"text/plain": "f"}
 
 
+def test_html_of_the_model_does_not_run():
+    front = Front()
+    sink = front.sink()
+    sink.text("<img src=x onerror=x()>")
+    sink.finish()
+    assert {bundle["text/markdown"][:5] for _, bundle, *_ in front.sent} == {"&lt;i"}
+    assert front.plain[-1] == "<img src=x onerror=x()>"
+
+
 def test_an_open_fence_is_closed_in_what_is_shown_and_not_in_the_text():
     front = Front()
     sink = front.sink()

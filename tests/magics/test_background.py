@@ -42,6 +42,8 @@ def test_a_cell_returns_at_once_with_a_handle(ask, shell, page, gate):
     assert (handle.done, handle.text, str(handle)) == (True, "Hi there", "Hi there")
     assert repr(handle) == "<Background m done, 8 characters>"
     assert page.live[0] == {"text/plain": "Waiting for m"}
+    # the cell that waits sends it once more
+    assert page.live[-1] == page.live[-2]
     [bundle] = page.bundles
     assert bundle["text/plain"] == "Hi there\n\n2 tokens"
 
