@@ -17,8 +17,22 @@ export function h(tag, attributes = {}, ...children) {
   return element;
 }
 
-/** Attributes for a control: JupyterLab's shortcuts of one letter would delete its cell. */
-export const QUIET = { "data-lm-suppress-shortcuts": "true" };
+/**
+ * Keep keys without Ctrl, Cmd or Alt from JupyterLab while they are meant for what is in `root`.
+ *
+ * Its shortcuts of one letter would delete the cell, and Shift+Enter in a text would run it. Those
+ * with Ctrl, such as saving, go on to work. Returns what ends it.
+ */
+export function keepKeys(root) {
+  const look = (event) => {
+    if (!root.contains(event.target)) return;
+    const plain = !(event.ctrlKey || event.metaKey || event.altKey);
+    root.toggleAttribute("data-lm-suppress-shortcuts", plain);
+  };
+  // JupyterLab listens on the document before anything inside it hears of a key
+  window.addEventListener("keydown", look, true);
+  return () => window.removeEventListener("keydown", look, true);
+}
 
 /** Hide the widget's kept form while a view lives; returns what shows it again. */
 export function hideKept(model) {

@@ -1,5 +1,5 @@
 // The chat's view: shows the log and the answer that grows, and tells the kernel what the user does.
-import { announcer, h, hideKept, QUIET } from "./base.js";
+import { announcer, h, hideKept, keepKeys } from "./base.js";
 import { copyOnClick } from "./copying.js";
 import { settings } from "./settings.js";
 import { advance, IDLE, shownEntries } from "./state.js";
@@ -21,7 +21,6 @@ class ChatView {
       // its growth is not read out token by token: the announcer tells beginning and end
       "aria-live": "off",
       tabindex: "0",
-      ...QUIET,
     });
     this.alert = h("div", { role: "alert" });
     this.line = h("div", { class: "hl-muted hl-line" });
@@ -52,8 +51,8 @@ class ChatView {
       "aria-keyshortcuts": "Enter Shift+Enter Escape",
       placeholder: "Ask something. Enter sends, Shift+Enter makes a new line, Esc stops.",
     });
-    this.sendButton = h("button", { type: "submit", class: "hl-primary", ...QUIET }, "Send");
-    this.stopButton = h("button", { type: "button", onclick: () => this.stop(), ...QUIET }, "Stop");
+    this.sendButton = h("button", { type: "submit", class: "hl-primary" }, "Send");
+    this.stopButton = h("button", { type: "button", onclick: () => this.stop() }, "Stop");
     const onsubmit = (event) => {
       event.preventDefault();
       this.send();
@@ -74,7 +73,7 @@ class ChatView {
     this.model.on("change:_log", this.onState);
     this.model.on("change:_busy", this.onState);
     this.model.on("change:name", this.onName);
-    this.showAgain = hideKept(this.model);
+    this.undo = [hideKept(this.model), keepKeys(this.root), this.settings.close];
   }
 
   close() {
@@ -83,8 +82,7 @@ class ChatView {
     this.model.off("change:_log", this.onState);
     this.model.off("change:_busy", this.onState);
     this.model.off("change:name", this.onName);
-    this.settings.close();
-    this.showAgain();
+    for (const undo of this.undo) undo();
   }
 
   get busy() {

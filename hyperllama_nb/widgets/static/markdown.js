@@ -89,7 +89,6 @@ function codeBlock(language, code) {
     type: "button",
     "data-copy": "code",
     "aria-label": `Copy the code${language ? ` (${language})` : ""}`,
-    "data-lm-suppress-shortcuts": "true",
   };
   const head = ["div", { class: "hl-code-head" }, ["span", {}, language], ["button", button, "Copy"]];
   return ["div", { class: "hl-code" }, head, ["pre", { tabindex: 0 }, ["code", {}, code]]];

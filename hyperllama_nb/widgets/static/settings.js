@@ -1,5 +1,5 @@
 // What decides over the next answer: the model, its options, the system message.
-import { h, QUIET } from "./base.js";
+import { h } from "./base.js";
 
 const PARAMETERS = [
   { name: "temperature", label: "Temperature", min: 0, step: 0.1 },
@@ -14,7 +14,6 @@ export function settings(model) {
   const select = h("select", {
     onchange: () => model.send({ type: "model", value: select.value }),
     onfocus: () => model.send({ type: "models" }),
-    ...QUIET,
   });
   const inputs = PARAMETERS.map(({ name, label, ...limits }) => {
     const send = () => {
@@ -33,7 +32,7 @@ export function settings(model) {
     onchange: () => model.send({ type: "system", value: system.value }),
   });
   const clear = confirmed("New chat", "Really forget it?", () => model.send({ type: "clear" }));
-  const summaries = [h("summary", QUIET), h("summary", QUIET)];
+  const summaries = [h("summary"), h("summary")];
 
   const drawModels = () => {
     const current = model.get("model");
@@ -103,7 +102,6 @@ function confirmed(text, question, act) {
       timer = setTimeout(back, 4000);
     },
     onblur: back,
-    ...QUIET,
   });
   button.textContent = text;
   return button;

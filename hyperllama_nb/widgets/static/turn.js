@@ -1,5 +1,5 @@
 // One message of the log: who said it, what, and what can be done with it.
-import { h, QUIET } from "./base.js";
+import { h } from "./base.js";
 import { MarkdownView } from "./tree.js";
 
 /** A message. `update` takes what it has become, `allow` says which of its buttons work now. */
@@ -24,9 +24,9 @@ export class TurnView {
     );
     if (entry.role === "assistant") {
       this.markdown = new MarkdownView(this.body);
-      this.againButton = this.button("Regenerate", "Write this answer anew", actions.again);
+      this.againButton = this.button("Regenerate", "Regenerate this answer", actions.again);
       const copy = { type: "button", "data-copy": "answer", "aria-label": "Copy the answer" };
-      this.buttons.append(h("button", { ...copy, ...QUIET }, "Copy"), this.againButton);
+      this.buttons.append(h("button", copy, "Copy"), this.againButton);
     } else if (entry.role === "user") {
       this.changeButton = this.button("Edit", "Edit this question", () => this.edit());
       this.buttons.append(this.changeButton);
@@ -35,7 +35,7 @@ export class TurnView {
   }
 
   button(text, label, onclick) {
-    return h("button", { type: "button", "aria-label": label, onclick, ...QUIET }, text);
+    return h("button", { type: "button", "aria-label": label, onclick }, text);
   }
 
   /** Show what the message has become; false if it is another one, for which to make a new view. */
@@ -62,7 +62,7 @@ export class TurnView {
     if (!fresh) return;
     if (!this.thinking) {
       this.thinking = h("div", { class: "hl-muted hl-thought" });
-      const summary = h("summary", QUIET, "Thinking");
+      const summary = h("summary", {}, "Thinking");
       this.body.before(h("details", {}, summary, this.thinking));
     }
     this.thinking.append(fresh);
@@ -96,7 +96,7 @@ export class TurnView {
         "div",
         { class: "hl-row" },
         this.button("Ask again", "Ask again with this text; what follows is dropped", ask),
-        this.button("Cancel", "Leave the question as it was", leave),
+        this.button("Cancel", "Cancel: leave the question as it was", leave),
       ),
     );
     form.addEventListener("keydown", (event) => {
