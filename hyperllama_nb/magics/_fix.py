@@ -1,6 +1,10 @@
 """The commands on the last error: `fix` and `explain`."""
 
+import ast
+import contextlib
+import warnings
 from argparse import Namespace
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from hyperllama_nb.commands.options import (
@@ -15,7 +19,11 @@ if TYPE_CHECKING:
     from hyperllama_nb.magics._last_error import CellError
     from hyperllama_nb.magics._magics import HyperLlamaMagics
 
-NO_ERROR = "No cell has failed in this kernel since the extension was loaded."
+NO_ERROR = "No cell has failed by its own code since the extension was loaded."
+
+NO_CODE = (
+    "The answer has no other code that could run. Ask again, with a larger model if there is one."
+)
 
 SOURCE = 6_000
 TRACEBACK = 3_000
@@ -45,15 +53,13 @@ def add_arguments(parser: Parser) -> None:
 
 def fix(magics: "HyperLlamaMagics", args: Namespace) -> str | None:
     """Show how a model corrects the cell that failed, and put its code into a new cell."""
-    from hyperllama_nb.magics._formats import new_cell
-
     error = _error(magics, args)
     if error is None:
         return NO_ERROR
     shell: Any = magics.shell
-    code = new_cell(_ask(magics, args, prompt(error, "fix")))
+    code = corrected(_ask(magics, args, prompt(error, "fix")), error.source, shell.transform_cell)
     if code is None:
-        return "There is no code in the answer. Ask again, with a larger model if there is one."
+        return NO_CODE
     shell.set_next_input(code, replace=False)
     return None
 
@@ -85,6 +91,34 @@ def prompt(error: "CellError", asked: str) -> str:
             ASKED[asked],
         ]
     )
+
+
+def corrected(text: str, source: str, transform: Callable[[str], str] = str) -> str | None:
+    r"""Return the first whole block of an answer that is Python, and not the cell that failed.
+
+    Small models quote the traceback, or the cell as it was, and do not say which block is which.
+    `transform` makes Python of what IPython understands. None if there is no such block.
+
+    >>> corrected("```\nIt failed:\n```\n```python\nx = 1\n```", "x = ")
+    'x = 1'
+    >>> corrected("The cell:\n```\nx = y\n```", "x = y\n"), corrected("```\nx = [1,", "x = ")
+    (None, None)
+    """
+    from hyperllama_nb.display.fences import blocks, close_fence
+
+    found = [block.code.strip("\n") for block in blocks(text)]
+    if close_fence(text) != text:
+        # what is cut may still be Python, and lack its end
+        del found[-1:]
+    elif not found and not text.strip().isidentifier():
+        found = [text.strip("\n")]
+    with warnings.catch_warnings(action="ignore"):
+        for code in found:
+            with contextlib.suppress(SyntaxError, ValueError, RecursionError, MemoryError):
+                ast.parse(transform(code))
+                if code.strip() and code.strip() != source.strip():
+                    return code
+    return None
 
 
 def around(source: str, line: int | None, most: int) -> str:

@@ -226,9 +226,27 @@ def test_fix_puts_the_code_into_the_next_cell(service, llm, fail, bare_shell, mo
     assert llm("fix") == answer + "\n"
     assert cells == [("x = {'b': 1}\nx['b']", False)]
     assert bare_shell.user_ns["_llm"].text == answer
-    service.routes[GENERATE] = lambda body: words("I cannot.")
-    assert "no code in the answer" in llm("fix")
+    for other in ("I cannot.", "Sorry", "```\nx = {'a': 1}\nx['b']\n```", "```python\nx = 1"):
+        service.routes[GENERATE] = lambda body, other=other: words(other)
+        assert llm("fix") == f"{other}\n{_fix.NO_CODE}\n"
     assert len(cells) == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        ("x = 2\nx + 1", "x = 2\nx + 1"),
+        ("It says\n```\nKeyError: 'b'\n  at b\n```\nso\n```\nx = 2\n```", "x = 2"),
+        ("```python\n%matplotlib inline\n!ls\n```", "%matplotlib inline\n!ls"),
+        ("1. Do\n\n   ```python\n   x = 2\n   ```", "x = 2"),
+        ("```python\n\n```", None),
+        ("```python\nx = 2\n```\nor\n```python\nx = ", "x = 2"),
+        ("```python", None),
+        ("", None),
+    ],
+)
+def test_the_code_of_a_fix_is_what_could_run(bare_shell, answer, code):
+    assert _fix.corrected(answer, "x = 1", bare_shell.transform_cell) == code
 
 
 def test_an_interrupted_fix_makes_no_cell(service, llm, fail, bare_shell, monkeypatch):
