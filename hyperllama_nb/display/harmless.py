@@ -103,7 +103,8 @@ class _Reader:
         if _ELSEWHERE.match(line):
             self._sure = False
         self._math = self._math or _MATH.search(line) is not None
-        parts, place = [], 0
+        parts: list[str] = []
+        place = 0
         for span in _SPAN.finditer(line):
             parts.append(self._words(line[place : span.start()], parts))
             code = span[2]

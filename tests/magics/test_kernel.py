@@ -3,6 +3,7 @@
 import queue
 import time
 
+import ipykernel
 import pytest
 from jupyter_client.manager import KernelManager
 
@@ -213,11 +214,17 @@ def test_an_answer_in_the_background_lands_in_its_own_cell(service, notebook):
         "import time; [(time.sleep(0.05), print(end='.')) for _ in range(20)]; kept = _llm.done",
         "assert not kept and _llm.wait(30).text == 'abcdefgh'; _llm",
     )
-    texts = [found["data"]["text/plain"] for found in displays(first)]
-    assert texts[0] == "Waiting for m"
-    assert texts[-1] == "abcdefgh"
-    assert len({found["transient"]["display_id"] for found in displays(first)}) == 1
-    assert displays(busy) == []
+    assert "display_data" in {kind for kind, _ in first}
+    shown = displays([*first, *busy, *last])
+    assert len({found["transient"]["display_id"] for found in shown}) == 1
+    # Before its version 7, ipykernel sends updates under the cell that runs; front ends go by the
+    # display's id. Waiting sends the answer once more.
+    if ipykernel.version_info >= (7,):
+        assert displays(busy) == []
+        assert displays(first)[-1]["data"]["text/plain"] == "abcdefgh"
+    assert shown[0]["data"]["text/plain"] == "Waiting for m"
+    assert shown[-1]["data"]["text/plain"] == "abcdefgh"
+    assert "display_data" not in {kind for kind, _ in [*busy, *last]}
     assert "".join(content["text"] for kind, content in busy if kind == "stream") == "." * 20
     [result] = [content for kind, content in last if kind == "execute_result"]
     assert result["data"]["text/plain"] == "<Background m done, 8 characters>"
