@@ -22,7 +22,7 @@ Bundle = Mapping[str, Any]
 class Shown:
     """The outputs of one monitor.
 
-    A front end that says which cell it runs, as JupyterLab, Notebook and VS Code do, gets widgets.
+    A front end that says which cell it runs, as JupyterLab and Notebook do, gets widgets.
     Others get a picture that is renewed every 5 s and after each cell: programs that execute
     notebooks keep the state of every widget, which is 5 MB of plotly, and show none.
     `picture` returns the monitor's form without widgets, `live` makes the one with them.
@@ -48,8 +48,9 @@ class Shown:
 
     def update(self, text: str, window: int, *, now: bool = False) -> None:
         """Bring the outputs up to date; `now` does so however recent they are."""
-        if self._live is not None:
-            self._live.update(text, window, now=now)
+        live = self._live  # another thread may end it
+        if live is not None:
+            live.update(text, window, now=now)
         elif self._ids and in_kernel() and (now or time.monotonic() > self._pictured + PICTURE):
             self._renew()
 
@@ -57,6 +58,10 @@ class Shown:
         """Show that the monitor rests, or goes on."""
         if self._live is not None:
             self._live.strip.paused = on
+
+    def keep(self) -> None:
+        """Put the picture as it is into one more output, which stays as it is."""
+        show(self._picture(), new_display_id())
 
     def end(self) -> None:
         """Leave pictures in the place of what is live."""

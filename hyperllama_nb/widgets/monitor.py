@@ -59,6 +59,7 @@ class Monitor:
         self._polling: Polling | None = None
         self._shown = Shown(self._static, self._widgets)
         self._trouble = ""
+        self._ended = False
 
     @property
     def samples(self) -> list[Point]:
@@ -82,10 +83,11 @@ class Monitor:
         return self._polling is not None and self._polling.paused
 
     def start(self) -> Self:
-        """Begin to watch, in a thread of its own; a stopped monitor goes on."""
+        """Begin to watch, in a thread of its own; a stopped monitor goes on, to be shown again."""
         if self._polling is None:
             if len(self._samples):
                 self._samples.gap(time.time(), "paused")
+            self._ended = False
             self._polling = Polling(
                 self._ask,
                 interval=self.interval,
@@ -117,6 +119,7 @@ class Monitor:
         if polling is None:
             return
         polling.stop()
+        self._ended = True
         self._shown.end()
         self._client.close()
 
@@ -153,6 +156,9 @@ class Monitor:
         return self._static()
 
     def _ipython_display_(self) -> None:
+        if self._ended:
+            self._shown.keep()
+            return
         self.start()
         if self._polling is not None:
             # so that it begins with numbers, and with panels for what the machine has

@@ -202,6 +202,22 @@ def test_a_stopped_monitor_can_be_started_again():
             watched.stop()
 
 
+def test_a_stopped_monitor_shows_its_figure_and_stays_stopped(notebook):
+    with hosting("thread"):
+        watched = Monitor(interval=0.05)
+        watched._ipython_display_()
+        until(lambda: len(watched.samples) > 1)
+        watched.stop()
+        watched._ipython_display_()
+        assert not watched.running
+        assert len(notebook.outputs) == 2
+        check_kept(notebook.shown)
+        watched.start()
+        watched._ipython_display_()
+        assert VIEW in notebook.shown
+        watched.stop()
+
+
 def test_samples_are_plain():
     with hosting("thread"), Monitor(interval=0.05) as watched:
         until(lambda: len(watched.samples) > 1)
