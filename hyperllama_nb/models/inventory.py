@@ -20,6 +20,8 @@ def inventory(store: Store) -> dict[str, Any]:
     disk and what is free there. Blocks for some milliseconds.
     """
     free, total = _disk(store.root)
+    # Before the models: a pull that ends meanwhile is in one of the two lists, or in both.
+    broken = unfinished.find(store.root)
     return {
         "models": [_model(manifest) for manifest in store.list()],
         "catalog": [
@@ -40,7 +42,7 @@ def inventory(store: Store) -> dict[str, Any]:
                 "quantize": pull.quantize,
                 "kept": pull.kept,
             }
-            for pull in unfinished.find(store.root)
+            for pull in broken
         ],
         "disk": {
             "root": str(store.root),

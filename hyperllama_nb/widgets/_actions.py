@@ -77,16 +77,19 @@ class Action:
     def run(
         self, client: Client, changed: Callable[[], None], ended: "Callable[[Action], None]"
     ) -> None:
-        """Do it; `changed` is called whenever there is something new to show, `ended` at last."""
+        """Do it; `changed` is called whenever there is something new to show, `ended` at last.
+
+        It counts as running until `ended` has seen what came of it: no row is gone in between.
+        """
         try:
             self._run(client, changed)
         except HyperLlamaError as error:
             self.error = error
         finally:
-            self.running = False
             try:
                 ended(self)
             finally:
+                self.running = False
                 self._ended.set()
 
     @property

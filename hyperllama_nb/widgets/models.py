@@ -148,6 +148,7 @@ class Models(Widget):
         self._source.look()
         name = key(action.name)
         with self._lock:
+            action.running = False
             if self._actions.get(name) is action:
                 del self._actions[name]
                 known = name in {key(row["name"]) for row in self.rows}

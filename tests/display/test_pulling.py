@@ -15,6 +15,8 @@ from tests.models.registry_server import digest_of
 from tests.service.hosting import PATIENCE, until
 from tests.service.test_pulls import GGUF, pulling
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def published():

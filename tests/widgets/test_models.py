@@ -124,6 +124,7 @@ def test_a_model_is_loaded_pinned_and_unloaded():
         assert "loaded" in states
 
 
+@pytest.mark.slow
 def test_pinning_a_model_loads_it():
     with hosting("thread") as service, showing() as models:
         models.pin("tiny").wait(PATIENCE)
@@ -138,6 +139,7 @@ def test_a_model_is_removed():
         until(lambda: models._notice["notice"] == "tiny:latest is removed from the store.")
 
 
+@pytest.mark.slow
 def test_an_engine_that_sleeps_is_told_and_not_woken():
     env = {"HYPERLLAMA_SLEEP_AFTER": "50ms"}
     with hosting("thread", env=env, able=frozenset({"sleeps"})) as service, showing() as models:
