@@ -1,6 +1,5 @@
 """The figure of a monitor: its panels, live and as what a saved notebook keeps."""
 
-import sys
 from collections.abc import Sequence
 from html import escape
 from typing import Any
@@ -56,9 +55,7 @@ def static_bundle(samples: Samples, window: int, model: str | None) -> dict[str,
     A full window of 600 points takes under 100 kB.
     """
     ages, numbers = samples.trace(window, KEPT)
-    name = _words.title(samples, window, model)
-    # the means of neighbours would hide the highest values
-    text = str(_words.table(samples.trace(window, sys.maxsize)[1], name))
+    name, text = _words.title(samples, window, model), _words.summary(samples, window, model)
     if not ages:
         return {"text/plain": text}
     # A monitor that saw less than its window fills the figure with what it saw.

@@ -1,5 +1,6 @@
 """A monitor's numbers as text: one line for now, one table for a window."""
 
+import sys
 from collections.abc import Callable
 from time import localtime, strftime
 
@@ -90,12 +91,24 @@ def title(samples: Samples, window: float, model: str | None) -> str:
     return f"{what}, {strftime(clock, localtime(start))} to {strftime(clock[9:], localtime(end))}"
 
 
-def table(numbers: Numbers, name: str) -> Table:
-    """Return the last, mean and largest value of each column that has one."""
+def summary(samples: Samples, window: float, model: str | None) -> str:
+    """Return the last, mean and highest values of a window as a table, or why there are none."""
+    name = title(samples, window, model)
+    # the means of neighbours would hide the highest values
+    _, numbers = samples.trace(window, sys.maxsize)
+    rows = _rows(numbers)
+    if rows:
+        return str(Table(("", "last", "mean", "highest"), rows, title=name))
+    last = samples.last
+    why = STATES.get(last["state"], "The service told nothing.") if last else ""
+    return f"{name}\n{why}".strip()
+
+
+def _rows(numbers: Numbers) -> list[tuple[str, ...]]:
     rows = []
     for column, words, form in ROWS:
         known = [value for value in numbers[column] if value is not None]
         if known:
             found = (known[-1], sum(known) / len(known), max(known))
             rows.append((words, *map(form, found)))
-    return Table(("", "last", "mean", "highest"), rows, title=name)
+    return rows

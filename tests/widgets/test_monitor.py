@@ -133,6 +133,7 @@ def test_a_service_that_is_not_there_is_neither_started_nor_given_up():
         assert {row["state"] for row in watched.samples} == {"not running"}
         assert not socket_path().exists()
     assert watched.samples[-1]["decode"] is None
+    assert watched.summary().endswith("No service answers. The first request starts one.")
     with Monitor(interval=0.05) as watched:
         for _ in range(2):
             with hosting("thread") as service:
