@@ -32,7 +32,7 @@ class Completer:
     def match(self, context: CompletionContext) -> dict[str, Any]:
         """Return what can stand at the cursor; IPython asks this of each of its matchers.
 
-        On a line of ours nothing else is completed. It never raises: a Tab must do no harm.
+        Where it knows something, the others are not asked. It never raises: a Tab must do no harm.
         """
         fragment, found = "", list[str]()
         with contextlib.suppress(Exception):

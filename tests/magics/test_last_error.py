@@ -5,6 +5,7 @@ import sys
 import pytest
 
 from hyperllama_nb.magics import _last_error
+from tests.magics.test_kernel import Notebook
 
 
 @pytest.fixture
@@ -137,3 +138,24 @@ def test_it_ends_with_the_extension(bare_shell, errors, run):
     run("1 / 0")
     assert errors.last is None
     assert sys.exc_info() == (None, None, None)
+
+
+@pytest.mark.slow
+def test_in_a_kernel():
+    notebook = Notebook("--HyperLlamaMagics.prewarm=None")
+    try:
+        assert notebook.run("def f(x):\n    return 1 / x")[0] == "ok"
+        assert notebook.run("f(0)")[:2] == ("error", "ZeroDivisionError")
+        _, _, shown = notebook.run(
+            "last = get_ipython().magics_manager.registry['HyperLlamaMagics'].last_error.last\n"
+            "print(last.number, last.line, last.traceback)"
+        )
+        [(_, printed)] = shown
+        lines = printed["text"].split("\n")
+        # the cell that loads the extension is the first
+        assert lines[0] == "3 1 Traceback (most recent call last):"
+        assert lines[1] == '  File "In[3]", line 1, in <module>'
+        assert '  File "In[2]", line 2, in f' in lines
+        assert "\x1b" not in printed["text"]
+    finally:
+        notebook.close()
