@@ -36,9 +36,12 @@ def footer_of(response: "Response", *, detail: bool = False) -> str:
         part = f" ({human_duration(times.load)} of it to load)" if loading else ""
         parts.append(f"first token after {human_duration(times.first_token)}{part}")
     if usage.output_tokens is not None:
-        parts.append(f"{usage.output_tokens} tokens")
+        count = usage.output_tokens
+        parts.append(f"{count} token{'' if count == 1 else 's'}")
     if times.tokens_per_second is not None:
         parts.append(f"{times.tokens_per_second:.1f} tokens/s")
+    if response.thinking:
+        parts.append(f"thought {len(response.thinking.split()):,} words first (.thinking)")
     if detail:
         parts += _detail(response)
     if response.get("done_reason") == "length":

@@ -60,6 +60,21 @@ def test_a_chat_is_shown(service, client):
     assert sink.words == ["a", "b"]
 
 
+def test_thinking_is_told_and_kept_apart(service, client):
+    def answer(body):
+        for thought in ("Let me ", "see."):
+            yield {**words("")[0], "thinking": thought}
+        yield from words("Yes", eval_count=1)
+
+    service.routes[GENERATE] = answer
+    sink = Kept()
+    response = stream_to(sink, client.generate("m", "?", stream=True))
+    assert sink.lines[0] == "Thinking, 0 s"
+    assert sink.words == ["Yes"]
+    assert response.thinking == "Let me see."
+    assert sink.ends[0][0] == "1 token · thought 3 words first (.thinking)"
+
+
 def test_the_last_words_show_while_the_engine_stalls(service, client):
     release = threading.Event()
 
