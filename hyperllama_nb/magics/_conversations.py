@@ -154,6 +154,20 @@ class Conversations(Mapping[str, Conversation]):
         with self._lock:
             self._asked.clear()
 
+    def end(self, result: Any) -> None:
+        """Note that a cell has ended (IPython's ExecutionResult): what it no longer asks goes."""
+        cell = getattr(result.info, "cell_id", None)
+        if cell is None or not result.success:
+            return
+        with self._lock:
+            for name, turns in self._turns.items():
+                asked = self._asked.get((name, cell), 0)
+                own = [index for index, turn in enumerate(turns) if turn.cell == cell]
+                # a cell that asked nothing may have begun an answer that is still growing
+                left_over = own[asked:] if asked else []
+                for index in reversed(left_over):
+                    turns[index:] = [later.without_count() for later in turns[index + 1 :]]
+
     def before(self, name: str, cell: str | None) -> list[Message]:
         """Return the messages that precede the turn of this cell.
 

@@ -13,22 +13,23 @@ class Hooks:
 
     def __init__(self, magics: "HyperLlamaMagics", shell: Any) -> None:
         self._magics, self._shell = magics, shell
-        self._events = {
-            "pre_run_cell": magics.conversations.begin,
-            "post_run_cell": magics.last_error.remember,
-        }
+        self._events = [
+            ("pre_run_cell", magics.conversations.begin),
+            ("post_run_cell", magics.conversations.end),
+            ("post_run_cell", magics.last_error.remember),
+        ]
         self.completer = Completer(magics)
         self._match = self.completer.match
 
     def install(self) -> None:
         """Hang them in."""
-        for event, callback in self._events.items():
+        for event, callback in self._events:
             self._shell.events.register(event, callback)
         self._shell.Completer.custom_matchers.append(self._match)
 
     def remove(self) -> None:
         """Undo `install`, and take the magics' names away."""
-        for event, callback in self._events.items():
+        for event, callback in self._events:
             self._shell.events.unregister(event, callback)
         self._shell.Completer.custom_matchers.remove(self._match)
         manager = self._shell.magics_manager

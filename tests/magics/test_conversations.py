@@ -1,6 +1,7 @@
 """Conversations whose turns belong to cells, and the files that they are saved in."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -67,6 +68,23 @@ def test_a_cell_that_asks_in_a_loop_keeps_each_turn_once(held):
     assert loop("x", "y", "z") == [0, 2, 4]
     assert loop("X", "Y", "Z") == [0, 2, 4]
     assert [turn.question["content"] for turn in held["a"].turns] == ["X", "Y", "Z"]
+
+
+@pytest.mark.parametrize(
+    ("cell", "success", "left"),
+    [("1", True, ["new", "other"]), ("1", False, ["new", "y", "z", "other"]),
+     ("2", True, ["new", "y", "z", "other"]), (None, True, ["new", "y", "z", "other"])],
+)  # fmt: skip
+def test_a_loop_that_asks_less_forgets_the_rest(held, cell, success, left):
+    for texts in (("x", "y", "z"), ("new",)):
+        held.begin()
+        for text in texts:
+            held.keep("a", "1", user(text), model(text), tokens=9)
+        if texts == ("x", "y", "z"):
+            held.keep("a", "3", user("other"), model("other"), tokens=9)
+    held.end(SimpleNamespace(info=SimpleNamespace(cell_id=cell), success=success))
+    assert [turn.question["content"] for turn in held["a"].turns] == left
+    assert held["a"].tokens is None
 
 
 def test_conversations_do_not_mix(held):
