@@ -9,7 +9,7 @@ from hyperllama_nb.client import Client
 from hyperllama_nb.client._base import parse_host
 from hyperllama_nb.display.progress import Progress
 from hyperllama_nb.display.tables import human_bytes
-from hyperllama_nb.errors import HyperLlamaError, ServiceError
+from hyperllama_nb.errors import HyperLlamaError
 from hyperllama_nb.models.inventory import inventory
 from hyperllama_nb.models.store import Store
 from hyperllama_nb.widgets import _modelrows
@@ -18,6 +18,9 @@ from hyperllama_nb.widgets._modelrows import Row
 
 PLAN_AGE = 30.0
 """Seconds after which it is asked again what fits: other programs take memory, too."""
+
+TIMEOUT = 10.0
+"""Seconds that an answer may take: a service elsewhere may never say anything."""
 
 _NOTHING: dict[str, Any] = {"models": [], "catalog": [], "unfinished": [], "disk": None}
 
@@ -30,7 +33,7 @@ class Source:
 
     def __init__(self, host: str | None = None) -> None:
         self._host = host
-        self._client = Client(host, start=False)
+        self._client = Client(host, start=False, timeout=TIMEOUT)
         self._looking = threading.Lock()
         self._seen: tuple[Mapping[str, Any], list[Any]] = (_NOTHING, [])
         self._plans: dict[str, Any] = {}
@@ -43,24 +46,24 @@ class Source:
         """Ask the service; where the user's own does not run, read the store itself."""
         with self._looking:
             address = parse_host(self._host)
-            found: Mapping[str, Any]
-            try:
-                if address.own and address.socket is not None and not address.socket.exists():
-                    raise ServiceError("It has no socket.")
-                found = self._client.inventory()
-                self._follow(found["pulls"])
-                engines = self._client.status()["engines"]
-                self._plan(found, engines)
-                words = "Service: running"
-            except HyperLlamaError as error:
-                self._plans, self._planned, self._free = {}, (None, 0.0), ""
-                engines = []
-                if address.own and isinstance(error, ServiceError):
-                    found, words = inventory(Store()), "Service: not running"
-                else:
-                    found, words = self._seen[0], f"Service: {error}"
-            self._seen = (found, engines)
-            self.head = {"service": words, "disk": _disk(found), "memory": self._free}
+            if address.socket is None or address.socket.exists():
+                try:
+                    found = self._client.inventory()
+                    self._follow(found["pulls"])
+                    engines = self._client.status()["engines"]
+                    self._plan(found, engines)
+                    self._keep(found, engines, "running")
+                    return
+                except HyperLlamaError as error:
+                    words = str(error)
+            else:
+                words = "not running"
+            self._plans, self._planned, self._free = {}, (None, 0.0), ""
+            self._keep(inventory(Store()) if address.own else self._seen[0], [], words)
+
+    def _keep(self, found: Mapping[str, Any], engines: list[Any], service: str) -> None:
+        self._seen = (found, engines)
+        self.head = {"service": f"Service: {service}", "disk": _disk(found), "memory": self._free}
 
     def rows(self, actions: Mapping[str, Action]) -> list[Row]:
         """Return a row for each model, with what the widget does itself."""

@@ -1,4 +1,4 @@
-import { h, hideKept, announcer } from "./base.js";
+import { h, keepKeys, hideKept, announcer } from "./base.js";
 import { COLUMNS, label, patch, shown, nextSort, percent } from "./modelrows.js";
 
 const ALIVE = 60_000; // milliseconds; the kernel forgets a view that is silent for ten minutes
@@ -48,8 +48,7 @@ function render({ model, el }) {
   const foot = h("p", { class: "hl-muted hl-foot" });
   const root = h(
     "section",
-    // The notebook's own keys (Enter edits the cell) would be taken before a button sees them.
-    { class: "hl-widget hl-models", "aria-label": "Models", "data-lm-suppress-shortcuts": true },
+    { class: "hl-widget hl-models", "aria-label": "Models" },
     form,
     notice,
     h("label", { class: "hl-row" }, "Filter", filter),
@@ -239,13 +238,14 @@ function render({ model, el }) {
   observer.observe(root);
   document.addEventListener("visibilitychange", tell);
   model.on("msg:custom", received);
-  const showKept = hideKept(model);
+  const [giveKeys, showKept] = [keepKeys(root), hideKept(model)];
   return () => {
     clearInterval(alive);
     observer.disconnect();
     document.removeEventListener("visibilitychange", tell);
     model.off("msg:custom", received);
     if (visible) model.send({ type: "hidden", view });
+    giveKeys();
     showKept();
   };
 }
