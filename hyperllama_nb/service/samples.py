@@ -22,8 +22,8 @@ FRESH = 0.15
 PAUSE = 1.0
 """Seconds between two questions to an engine for its own metrics, at least."""
 
-SHARE = 0.02
-"""The most of its time that an engine may spend on telling its metrics: some tell 2,000 lines."""
+SHARE = 0.1
+"""The part of the time in which an engine may be at its metrics, or be too busy to tell them."""
 
 PATIENCE = 1.0
 """Seconds that an engine gets to tell its metrics; one that is put to sleep meanwhile does not."""
