@@ -4,6 +4,7 @@ import pytest
 from playwright.sync_api import expect
 
 from hyperllama_nb.testing import Script
+from tests.browser.looks import contrast, faults
 from tests.browser.screen import DARK, LIGHT, shoot
 from tests.models import registry_server
 from tests.models.registry_server import Registry, digest_of
@@ -44,9 +45,12 @@ def test_a_pull_is_cancelled_resumed_and_loaded_by_keyboard(scripted, registry):
     bar = pulled.get_by_role("progressbar")
     expect(bar).to_have_attribute("aria-valuenow", "43")
     assert "(43 %)" in bar.get_attribute("aria-valuetext")
-    shoot(book.output(0), "models-light")
-    book.screen.theme(DARK)
-    shoot(book.output(0), "models-dark")
+    for theme, suffix in ((LIGHT, "light"), (DARK, "dark")):
+        book.screen.theme(theme)
+        assert faults(widget) == []
+        for text in (pulled.get_by_role("rowheader"), widget.locator(".hl-foot")):
+            assert contrast(text) >= 4.5
+        shoot(widget, f"models-{suffix}")
     book.screen.theme(LIGHT)
 
     # From here on by keyboard alone.
