@@ -20,10 +20,12 @@ settings.register_profile("suite", max_examples=50)
 settings.load_profile("suite")
 
 _KEPT = {
+    "HYPERLLAMA_TEST_CHROMIUM",
     "HYPERLLAMA_TEST_CLIENTS_PYTHON",
     "HYPERLLAMA_TEST_CLIENT_RESULTS",
     "HYPERLLAMA_TEST_MODELS",
     "HYPERLLAMA_TEST_NODE_MODULES",
+    "HYPERLLAMA_TEST_WRITE_IMAGES",
 }
 
 

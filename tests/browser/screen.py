@@ -12,6 +12,7 @@ from pathlib import Path
 
 import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from PIL import Image
 from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.lab import PATIENCE, Lab
@@ -21,7 +22,7 @@ LIGHT, DARK = "JupyterLab Light", "JupyterLab Dark"
 ROOT = Path(__file__).parents[2]
 SCREENSHOTS = ROOT / "build" / "screenshots"
 IMAGES = ROOT / "docs" / "images"
-"""Where screenshots go as well when `HYPERLLAMA_WRITE_IMAGES` is set."""
+"""Where screenshots go as well when `HYPERLLAMA_TEST_WRITE_IMAGES` is set."""
 
 COLOURS = 128
 """Of a screenshot's palette: a third of the bytes, and no difference that one sees."""
@@ -209,13 +210,11 @@ class Notebook:
 
 def shoot(target, name):
     """Take a screenshot of a page or a part of it, in `build/screenshots` and maybe the docs."""
-    from PIL import Image
-
     data = target.screenshot(animations="disabled", caret="hide")
     picture = Image.open(io.BytesIO(data)).convert("RGB")
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     path = SCREENSHOTS / f"{name}.png"
     picture.quantize(COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)
-    if os.environ.get("HYPERLLAMA_WRITE_IMAGES"):
+    if os.environ.get("HYPERLLAMA_TEST_WRITE_IMAGES"):
         IMAGES.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, IMAGES / path.name)

@@ -1,0 +1,103 @@
+"""The pictures of the documentation: what a cell and each widget look like on a real engine.
+
+`HYPERLLAMA_TEST_WRITE_IMAGES=1` puts them into `docs/images`; they are always in `build/screenshots`.
+"""
+
+from contextlib import contextmanager
+
+import pytest
+from PIL import Image, ImageChops, ImageStat
+from playwright.sync_api import expect
+
+from tests.browser.conftest import MODEL
+from tests.browser.screen import DARK, IMAGES, LIGHT, SCREENSHOTS, shoot
+
+QUESTION = f"""%%llm {MODEL} --temperature 0 --max-tokens 60
+Write a Python function that adds two numbers."""
+
+TALK = (
+    ("user", "What is the capital of France?"),
+    ("assistant", "The capital of France is **Paris**."),
+)
+
+
+def both(book, target, name):
+    """Take a picture in the light and in the dark theme."""
+    for theme, suffix in ((LIGHT, "light"), (DARK, "dark")):
+        book.screen.theme(theme)
+        # Charts follow the theme when they are next drawn.
+        book.page.wait_for_timeout(300)
+        shoot(target, f"{name}-{suffix}")
+    book.screen.theme(LIGHT)
+
+
+@contextmanager
+def tall(book):
+    """Give the block a page on which a whole widget has room."""
+    size = book.page.viewport_size
+    book.page.set_viewport_size({**size, "height": 1200})
+    yield
+    book.page.set_viewport_size(size)
+
+
+def test_a_cell(notebook):
+    book = notebook(QUESTION, "# ", "# ")
+    book.run(0)
+    expect(book.output(0).locator("small")).to_contain_text("tokens/s")
+    # What is selected is not what is looked at.
+    book.select(2)
+    both(book, book.cell(0), "cell")
+
+
+def test_the_chat(notebook):
+    book = notebook(f"%llm chat {MODEL} -O chat")
+    book.run(0)
+    chat = book.output(0).locator(".hl-chat")
+    said = [{"role": role, "content": text} for role, text in TALK]
+    book.evaluate(
+        f"chat.messages = {said!r}; chat.options = {{'temperature': 0, 'num_predict': 60}}"
+    )
+    field = chat.get_by_role("textbox", name="Message")
+    field.fill("Write a Python function that adds two numbers.")
+    field.press("Enter")
+    expect(chat.locator(".hl-line")).to_contain_text("tokens/s")
+    with tall(book):
+        both(book, chat, "chat")
+
+
+def test_the_monitor(notebook):
+    other = notebook(f"%%llm {MODEL} --max-tokens 400\nTell a very long story about a river.")
+    book = notebook("%llm monitor -O monitor")
+    book.run(0)
+    other.show()
+    other.start(0)
+    other.until(lambda: len(other.output(0).inner_text()) > 50)
+    book.show()
+    book.until(lambda: book.value("sum(bool(row['decode']) for row in monitor.samples)") >= 12)
+    with tall(book):
+        both(book, book.output(0).locator(".jp-OutputArea-output").first, "monitor")
+        book.evaluate("monitor.stop()")
+        expect(book.output(0).locator(".hl-monitor")).to_have_count(0)
+        both(book, book.output(0).locator(".jp-OutputArea-output").first, "monitor-kept")
+    other.show()
+    other.press_stop()
+    other.ended(0)
+
+
+@pytest.mark.parametrize("suffix", ["light", "dark"])
+@pytest.mark.parametrize("name", ["cell", "chat", "models", "monitor", "monitor-kept"])
+def test_the_documentation_shows_what_is_seen_today(name, suffix):
+    kept, seen = IMAGES / f"{name}-{suffix}.png", SCREENSHOTS / f"{name}-{suffix}.png"
+    advice = (
+        f"Write {kept.name} anew: HYPERLLAMA_TEST_WRITE_IMAGES=1 with these tests, and look at it."
+    )
+    assert kept.exists(), advice
+    assert kept.stat().st_size < 150_000
+    assert seen.exists(), "The test that takes this picture has not run."
+    with Image.open(kept) as before, Image.open(seen) as now:
+        assert now.width == before.width, advice
+        assert now.height == pytest.approx(before.height, rel=0.3), advice
+        # Fonts and numbers differ between two machines, the theme and what is where do not.
+        small = [picture.convert("L").resize((24, 24)) for picture in (before, now)]
+        [difference] = ImageStat.Stat(ImageChops.difference(*small)).mean
+    assert difference < 25, advice
