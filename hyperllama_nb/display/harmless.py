@@ -7,13 +7,16 @@ model to say, so none of its HTML but a few bare tags is let through.
 
 import re
 from collections.abc import Iterator
+from html import unescape
 
 _TAG = re.compile(r"<(?=[A-Za-z/!?])")
 _BARE = re.compile(
     r"<(?:br ?/?|/?(?:b|i|u|s|em|strong|sub|sup|kbd|mark|small))>|<https?://[^<>\s]*>"
 )
-_SPAN = re.compile(r"(?<![\\`])(`+)(?!`)(.+?)(?<!`)\1(?!`)")
+_SPAN = re.compile(r"(?<![\\`])(`+)(?!`)(.{1,999}?)(?<!`)\1(?!`)")
 _FENCE = re.compile(r"^([ \t]*)(`{3,}(?=[^`]*$)|~{3,})(.*)$")
+_WORD = re.compile(r"\S+")
+_LETTER = re.compile(r"[^\W\d_]|\|")
 _INDENTS = frozenset(("", " ", "  ", "   "))
 _INFO = re.compile(r"[\w+#.\-/: ]*")
 _MARKS = re.compile(r"^\s*(?:`{3}|~{3})")
@@ -22,8 +25,9 @@ _ELSEWHERE = re.compile(r"^[\s>*+\-\d.)]*(?:`{3}|~{3}|\[(?:.*\]:|[^\]]*$))")
 """Lines that other readers may go on with over the marks of a block: one that begins behind the
 mark of a list or a quotation, the definition of a link."""
 
-_SCRIPT = re.compile(r"(?i)((?:java|vb|live)script|data)(?=\s*\\?:)")
-_HIDDEN = re.compile(r"(\]\(|\]:)(?=\s*<?[^\s/:?#)]*&)")
+_SCRIPT = re.compile(r"(?i)((?:java|vb|live)script)(?=\s*\\?:)")
+_UNSEEN = re.compile(r"[\x00-\x20\\]")
+"""Characters that readers of markdown and of addresses leave out."""
 
 _BREAK = "\N{ZERO WIDTH SPACE}"
 
@@ -105,33 +109,48 @@ class _Reader:
         self._math = self._math or _MATH.search(line) is not None
         parts: list[str] = []
         place = 0
+        # At the beginning of a line a tag makes a block of HTML.
+        first = _LETTER.search(line)
+        within = first.end() if first else len(line)
         for span in _SPAN.finditer(line):
-            parts.append(self._words(line[place : span.start()], parts))
+            parts.append(self._words(line[place : span.start()], within - place))
             code = span[2]
             parts.append(f"<code>{_entities(code)}</code>" if _acts(code) else span[0])
             place = span.end()
-        parts.append(self._words(line[place:], parts))
+        parts.append(self._words(line[place:], within - place))
         return "".join(parts)
 
-    def _words(self, text: str, before: list[str]) -> str:
-        """Return text without code: the beginning of a tag becomes a sign."""
-        led = "".join(before)
+    def _words(self, text: str, within: int) -> str:
+        """Return text without code: the beginning of a tag becomes a sign.
+
+        From the index `within` on, a bare tag may stay.
+        """
         # An entity would show in mathematics, a space does not.
         sign = "< " if self._math else "&lt;"
 
         def put(match: re.Match[str]) -> str:
-            bare = _BARE.match(text, match.start())
-            # At the beginning of a line a tag makes a block of HTML.
-            within = re.search(r"[^\W\d_]|\|", led + text[: match.start()])
-            return "<" if bare and within else sign
+            stays = match.start() >= within and _BARE.match(text, match.start())
+            return "<" if stays else sign
 
-        shown = _TAG.sub(put, text)
-        return _HIDDEN.sub(rf"\1{_BREAK}", _SCRIPT.sub(rf"\1{_BREAK}", shown))
+        shown = _SCRIPT.sub(rf"\1{_BREAK}", _TAG.sub(put, text))
+        return _WORD.sub(_without_entities, shown) if "&" in shown else shown
 
 
 def _acts(text: str) -> bool:
     """Tell whether something in a text would act outside of code."""
-    return any(pattern.search(text) for pattern in (_TAG, _SCRIPT, _HIDDEN))
+    if _TAG.search(text) or _SCRIPT.search(text):
+        return True
+    return "&" in text and any(map(_hides_a_script, text.split()))
+
+
+def _hides_a_script(word: str) -> bool:
+    """Tell whether entities in a word stand for the beginning of a script's address."""
+    return "&" in word and _SCRIPT.search(_UNSEEN.sub("", unescape(word))) is not None
+
+
+def _without_entities(match: re.Match[str]) -> str:
+    word = match[0]
+    return word.replace("&", f"&{_BREAK}") if _hides_a_script(word) else word
 
 
 def _depth(line: str) -> int:

@@ -45,7 +45,7 @@ def runs(markdown):
         "```html\n<div onclick='x()'>\n```",
         "1. So\n\n   ```cpp\n   vector<int> a;\n   ```\n\n2. Done <https://a.example/x>",
         "|a|b|\n|-|-|\n|x<br>y|z<sub>2</sub>|",
-        "see [a](https://b.example?a=1&b=2) and data: this",
+        "see [a](https://b.example?a=1&b=2) and data: this & that &amp; &lt;b>",
     ],
 )
 def test_what_does_no_harm_stays(text):
@@ -83,6 +83,7 @@ def test_tags_become_signs(text, shown):
         "~~~\n```\n~~~\n<script>x()</script>\n```",
         "[a](javascript:x()) [b](JavaScript\\:x()) [c](java&#115;cript:x()) <javascript:x()>",
         "[a]: javascript&colon;x()\n\n[a]",
+        "[a](\n&#106;avascript:x()) [b](java&Tab;script:x()) [c](<javascript: x()>)",
         "```\r<script>x()</script>\r```\r<script>x()</script>",
         "> ```\n> <script>x()</script>\n<script>x()</script>",
         "`a\n<img src=x onerror=x()>\n`",
