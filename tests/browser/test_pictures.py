@@ -1,6 +1,6 @@
 """The pictures of the documentation: what a cell and each widget look like on a real engine.
 
-`HYPERLLAMA_TEST_WRITE_IMAGES=1` puts them into `docs/images`; they are always in `build/screenshots`.
+They are in `build/screenshots`; `HYPERLLAMA_TEST_WRITE_IMAGES=1` puts them into `docs/images`, too.
 """
 
 from contextlib import contextmanager
@@ -88,9 +88,7 @@ def test_the_monitor(notebook):
 @pytest.mark.parametrize("name", ["cell", "chat", "models", "monitor", "monitor-kept"])
 def test_the_documentation_shows_what_is_seen_today(name, suffix):
     kept, seen = IMAGES / f"{name}-{suffix}.png", SCREENSHOTS / f"{name}-{suffix}.png"
-    advice = (
-        f"Write {kept.name} anew: HYPERLLAMA_TEST_WRITE_IMAGES=1 with these tests, and look at it."
-    )
+    advice = f"Look at {seen}, and write it anew with HYPERLLAMA_TEST_WRITE_IMAGES=1."
     assert kept.exists(), advice
     assert kept.stat().st_size < 150_000
     assert seen.exists(), "The test that takes this picture has not run."
