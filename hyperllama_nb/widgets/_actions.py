@@ -44,7 +44,7 @@ class Action:
         self.kind: Kind = kind
         self.model = model
         self.options = dict(options or {})
-        self.shown = figures(Progress(_BEGINNINGS[kind]))
+        self.shown = {**figures(Progress()), "text": _BEGINNINGS[kind]}
         self.error: HyperLlamaError | None = None
         self.cancelled = False
         self.running = True
@@ -60,7 +60,8 @@ class Action:
     def wait(self, timeout: float | None = None) -> None:
         """Return when it has ended and the widget's rows tell so; raises its error.
 
-        Raises TimeoutError if it goes on after `timeout` seconds.
+        Raises TimeoutError if it goes on after `timeout` seconds. An interrupt ends the wait alone;
+        `cancel` ends what is waited for.
         """
         if not self._ended.wait(timeout):
             raise TimeoutError(f"After {timeout} s the {self.kind} of {self.model} goes on.")
