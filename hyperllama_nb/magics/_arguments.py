@@ -172,7 +172,7 @@ def _check(args: Namespace) -> None:
         raise UsageError("--chat and --no-history contradict each other. Leave one out.")
     if args.schema is not None and args.format not in {None, "json", "text", "markdown"}:
         raise UsageError(f"--schema asks for JSON, which is not shown as {args.format}.")
-    if args.extract and args.format in {"html", "json", "math"}:
+    if args.extract and args.format not in {None, "markdown", "text"}:
         raise UsageError(f"--extract shows code: it cannot be combined with -f {args.format}.")
     if args.bg and (args.format == "code" or args.plot):
         other = "-f code: a new cell comes with the end of its own" if not args.plot else "--plot"

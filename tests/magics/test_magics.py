@@ -101,6 +101,7 @@ def test_a_conversation_remembers(service, ask):
         ("-c a --no-history", "contradict"),
         ("--schema x -f html", "not shown as html"),
         ("-x -f json", "--extract"),
+        ("-x -f code", "--extract"),
         ("--bg -f code", "new cell"),
         ("--bg --plot", "--plot"),
         ("--schema nowhere", "no such variable, and no such file"),
