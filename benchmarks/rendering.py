@@ -119,6 +119,7 @@ def measured(book: Notebook, page: CDPSession, kernel: psutil.Process, rounds: i
             cost = watch(page, kernel, lambda index=index: book.page.evaluate(RUN, index), AFTER)
             costs[name].append(cost)
             print(".", end="", file=sys.stderr, flush=True)
+    print(file=sys.stderr)
     rest = watch(page, kernel, lambda: time.sleep(IDLE), 0)
     idle = rest.browser / rest.wall
     plain = statistics.median(cost.kernel for cost in costs["no display"])
