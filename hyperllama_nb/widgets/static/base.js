@@ -27,7 +27,8 @@ export function keepKeys(root) {
   const look = (event) => {
     if (!root.contains(event.target)) return;
     const plain = !(event.ctrlKey || event.metaKey || event.altKey);
-    root.toggleAttribute("data-lm-suppress-shortcuts", plain);
+    // on the element itself: JupyterLab looks at it before it looks further up
+    event.target.toggleAttribute("data-lm-suppress-shortcuts", plain);
   };
   // JupyterLab listens on the document before anything inside it hears of a key
   window.addEventListener("keydown", look, true);
@@ -41,6 +42,19 @@ export function hideKept(model) {
   const style = h("style", {}, rule);
   document.head.append(style);
   return () => style.remove();
+}
+
+/**
+ * Break the line of a textarea at Shift+Enter; tells whether it was that key.
+ *
+ * JupyterLab keeps a browser from doing so anywhere inside a cell.
+ */
+export function breakLine(event) {
+  const field = event.target;
+  if (event.key !== "Enter" || !event.shiftKey || field.tagName !== "TEXTAREA") return false;
+  event.preventDefault();
+  field.setRangeText("\n", field.selectionStart, field.selectionEnd, "end");
+  return true;
 }
 
 /** Give a region for screen readers that says a line once: `say("Done")`. */

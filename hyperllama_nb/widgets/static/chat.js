@@ -1,5 +1,5 @@
 // The chat's view: shows the log and the answer that grows, and tells the kernel what the user does.
-import { announcer, h, hideKept, keepKeys } from "./base.js";
+import { announcer, breakLine, h, hideKept, keepKeys } from "./base.js";
 import { copyOnClick } from "./copying.js";
 import { settings } from "./settings.js";
 import { advance, IDLE, shownEntries } from "./state.js";
@@ -140,7 +140,7 @@ class ChatView {
   }
 
   onKey(event) {
-    if (event.isComposing || event.defaultPrevented) return;
+    if (event.isComposing || event.defaultPrevented || breakLine(event)) return;
     if (event.key === "Escape" && this.busy) {
       this.stop();
       event.stopPropagation();
