@@ -19,13 +19,10 @@ from hyperllama_nb.service.running import RunningEngine
 FRESH = 0.15
 """Seconds for which one snapshot answers everybody: many monitors cost little more than one."""
 
-PAUSE = 1.0
-"""Seconds between two questions to an engine for its own metrics, at least."""
+PAUSE = 2.0
+"""Seconds between two questions to an engine for its own metrics: some answer with 2,000 lines."""
 
-SHARE = 0.1
-"""The part of the time in which an engine may be at its metrics, or be too busy to tell them."""
-
-PATIENCE = 1.0
+PATIENCE = 3.0
 """Seconds that an engine gets to tell its metrics; one that is put to sleep meanwhile does not."""
 
 Spawn = Callable[[Coroutine[Any, Any, None]], None]
@@ -38,7 +35,6 @@ class _Reading:
     gauges: Gauges = field(default_factory=Gauges)
     batch: float | None = None
     taken: float = 0.0
-    cost: float = 0.0
     busy: bool = False
 
 
@@ -121,7 +117,7 @@ class Sampler:
     def _reading(self, engine: RunningEngine) -> _Reading:
         """Return the last reading, and begin a new one where it is due."""
         reading = self._readings.setdefault(engine, _Reading())
-        due = reading.taken + max(PAUSE, reading.cost / SHARE)
+        due = reading.taken + PAUSE
         changed = engine.users > 0 or engine.idle_since > reading.taken
         able = engine.state == "ready" and "metrics" in engine.backend.capabilities(engine.spec)
         if able and changed and not (engine.asleep or reading.busy) and time.monotonic() >= due:
@@ -139,7 +135,7 @@ class Sampler:
                     told = Gauges.read(await self._wire(engine).metrics())
         finally:
             # by its beginning, since what was done meanwhile may not be in it
-            reading.taken, reading.cost = began, time.monotonic() - began
+            reading.taken = began
             reading.batch = told.batch_since(before) or reading.batch
             reading.gauges, reading.busy = told, False
 

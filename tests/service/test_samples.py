@@ -1,6 +1,5 @@
 """What a monitor is told: of all clients, while they are served, and without waking anybody."""
 
-import math
 import time
 
 import httpx
@@ -21,7 +20,6 @@ def impatient(monkeypatch):
     """Let snapshots and readings follow each other at once."""
     monkeypatch.setattr(samples, "FRESH", 0.0)
     monkeypatch.setattr(samples, "PAUSE", 0.05)
-    monkeypatch.setattr(samples, "SHARE", math.inf)
 
 
 def take(service, query=""):

@@ -30,6 +30,7 @@ def impatient(monkeypatch):
     for module in (_polling, monitor):
         monkeypatch.setattr(module, "FASTEST", 0.05)
     monkeypatch.setattr(samples, "FRESH", 0.0)
+    monkeypatch.setattr(samples, "PAUSE", 0.1)
     monkeypatch.setattr(monitor, "_cells", _shown.Cells())
     yield
     until(lambda: not threads(), 10)
