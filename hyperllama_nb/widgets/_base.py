@@ -5,7 +5,6 @@ import re
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from html import escape
 from importlib.resources import files
 from typing import Any
 
@@ -75,7 +74,7 @@ class Widget(anywidget.AnyWidget):
             # the interpreter may be on its way out: a widget is closed when it is dropped, too
             if self._shown and in_kernel() and not sys.is_finalizing():
                 self._refresh()
-                _publish(_line(self._caption()), self._view_id, update=True)
+                _publish(self._line("has ended"), self._view_id, update=True)
             self._ended = True
         super().close()
         # ipywidgets takes the forms of a closed widget away, and ours are as true as before
@@ -133,6 +132,10 @@ class Widget(anywidget.AnyWidget):
         thread.start()
         return thread
 
+    def _line(self, what: str) -> dict[str, str]:
+        line = f"{type(self).__name__}: the live view {what}."
+        return {"text/plain": line, "text/html": f"<p>{line}</p>"}
+
     def _static(self) -> dict[str, str]:
         # the class is what the live view finds the kept form by
         html = f'<div class="hl-kept-{self._kept_id}">{self._html()}</div>'
@@ -153,7 +156,9 @@ class Widget(anywidget.AnyWidget):
                 _publish(kept, self._kept_id)
                 return
             view, metadata = super()._repr_mimebundle_() or ({}, {})
-            _publish({**view, **_line(self._caption())}, self._view_id, metadata)
+            # in a file that is opened without the kernel, this is all that is left of the view
+            line = self._line("needs its kernel; what it showed last is below")
+            _publish({**view, **line}, self._view_id, metadata)
             _publish(kept, self._kept_id)
             self._shown, self._kept = True, kept
 
@@ -162,10 +167,6 @@ class Widget(anywidget.AnyWidget):
             self._received(content)
         except HyperLlamaError as error:
             self._tell("error", message=str(error))
-
-
-def _line(caption: str) -> dict[str, str]:
-    return {"text/plain": caption, "text/html": f"<p>{escape(caption)}</p>"}
 
 
 def _publish(

@@ -219,7 +219,7 @@ class Chat(Widget):
         match message:
             case {"type": "ready"}:
                 self._repeat()
-                self._start(self._list, Client(start=False), lambda _: None, name="chat-models")
+                self._start(self._glance, name="chat-models")
             case {"type": "models"}:
                 self._start(self._list, client(), self.status, name="chat-models")
             case {"type": "send", "text": str(text)}:
@@ -250,6 +250,11 @@ class Chat(Widget):
                 self.began(turn)
                 self.status(turn.line)
                 self.delta(turn.text, turn.thinking, (0, 0))
+
+    def _glance(self) -> None:
+        """List the models if a service runs: to show a chat starts none."""
+        with Client(start=False) as idle:
+            self._list(idle, lambda _: None)
 
     def _list(self, asked: Client, tell: Callable[[str], None]) -> None:
         try:

@@ -9,7 +9,8 @@ import pytest
 from hyperllama_nb.errors import ConflictError, EngineError, ModelNotFoundError, RequestError
 from hyperllama_nb.testing import Script
 from hyperllama_nb.widgets import Chat
-from tests.service.hosting import ANSWER, PATIENCE, SLOW, hosting, until
+from tests.service.hosting import ANSWER, PATIENCE, SLOW, until
+from tests.widgets.serving import serving
 
 
 @pytest.fixture(autouse=True)
@@ -28,9 +29,9 @@ class Recorded(Chat):
         self.told.append((time.monotonic(), json.loads(json.dumps(content))))
         super().send(content, buffers)
 
-    def get(self, type):
+    def get(self, kind):
         """Return the messages of a type."""
-        return [content for _, content in self.told if content["type"] == type]
+        return [content for _, content in self.told if content["type"] == kind]
 
     def hear(self, **message):
         """Take a message as one of the front end."""
@@ -39,7 +40,7 @@ class Recorded(Chat):
 
 @pytest.fixture(scope="module")
 def service():
-    with hosting("thread") as running:
+    with serving() as running:
         yield running
 
 
@@ -166,7 +167,7 @@ def test_what_cannot_be_asked(chat):
 
 
 def test_stopping_keeps_what_has_arrived_and_frees_the_engine():
-    with hosting("thread", [SLOW]) as service:
+    with serving([SLOW]) as service:
         chat = Recorded("tiny")
         chat.hear(type="send", text="Hi")
         until(lambda: chat.get("delta"))
@@ -185,7 +186,7 @@ def test_stopping_keeps_what_has_arrived_and_frees_the_engine():
 
 
 def test_stopping_before_the_first_text_takes_the_question_back():
-    with hosting("thread", [Script(stall_after=0)]):
+    with serving([Script(stall_after=0)]):
         chat = Recorded("tiny")
         chat.hear(type="send", text="Hi")
         until(lambda: chat.get("status"))
@@ -197,7 +198,7 @@ def test_stopping_before_the_first_text_takes_the_question_back():
 
 
 def test_an_engine_that_dies_leaves_the_conversation_as_it_was():
-    with hosting("thread", [Script(die_after=2), Script()]):
+    with serving([Script(die_after=2), Script()]):
         chat = Recorded("tiny", messages=[{"role": "user", "content": "a"}])
         with pytest.raises(EngineError):
             chat.ask("Hi")
@@ -208,7 +209,7 @@ def test_an_engine_that_dies_leaves_the_conversation_as_it_was():
 
 
 def test_two_chats_at_a_time():
-    with hosting("thread", [Script(pieces=["x"], repeat=20, delay=0.02)]):
+    with serving([Script(pieces=["x"], repeat=20, delay=0.02)]):
         chats = [Recorded("tiny"), Recorded("tiny")]
         for chat in chats:
             chat.hear(type="send", text="Hi")
@@ -220,7 +221,7 @@ def test_two_chats_at_a_time():
 
 
 def test_messages_are_few_however_fast_the_engine_is():
-    with hosting("thread", [Script(pieces=["token "], repeat=400, delay=0.002)]):
+    with serving([Script(pieces=["token "], repeat=400, delay=0.002)]):
         chat = Recorded("tiny")
         chat.ask("Hi")
         times = [at for at, content in chat.told if content["type"] in {"delta", "status"}]
@@ -231,7 +232,7 @@ def test_messages_are_few_however_fast_the_engine_is():
 
 
 def test_a_view_that_opens_late_hears_of_the_running_answer():
-    with hosting("thread", [SLOW]):
+    with serving([SLOW]):
         chat = Recorded("tiny")
         chat.hear(type="send", text="Hi")
         until(lambda: len(chat.get("delta")) > 1)
@@ -247,7 +248,7 @@ def test_a_view_that_opens_late_hears_of_the_running_answer():
 
 
 def test_closing_stops_the_answer_and_leaves_the_transcript():
-    with hosting("thread", [SLOW]) as service:
+    with serving([SLOW]) as service:
         chat = Recorded("tiny")
         chat.hear(type="send", text="Hi <b>")
         until(lambda: chat.get("delta"))
