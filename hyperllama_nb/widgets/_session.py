@@ -2,7 +2,8 @@
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from hyperllama_nb.errors import ConflictError, RequestError
 from hyperllama_nb.widgets._transcript import Entry, Note
@@ -18,14 +19,15 @@ Message = dict[str, Any]
 _ROLES = ("system", "user", "assistant", "tool")
 
 
-class Watcher(Listener, Protocol):
-    """Who shows a session; `began` and `ended` are called with its lock held."""
+@dataclass(frozen=True)
+class Watcher(Listener):
+    """Who shows a session; `began` and `ended` are called with its lock held.
 
-    def began(self, turn: Turn) -> None:
-        """Take an answer that begins."""
+    `ended` takes a turn and whether it is kept among the messages.
+    """
 
-    def ended(self, turn: Turn, *, kept: bool) -> None:
-        """Take an answer that has ended; `kept` tells whether it is among the messages."""
+    began: Callable[[Turn], None]
+    ended: Callable[[Turn, bool], None]
 
 
 class Session:
@@ -119,7 +121,7 @@ class Session:
                 question = {"role": "user", "content": turn.question}
                 self._entries[turn.keep :] = [(question, Note()), (answer, note)]
             self.running = None
-            self._watcher.ended(turn, kept=kept)
+            self._watcher.ended(turn, kept)
 
     def _must_be_idle(self) -> None:
         if self.running is not None:

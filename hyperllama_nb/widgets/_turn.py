@@ -3,8 +3,9 @@
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from queue import Empty
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from hyperllama_nb.display.progress import Progress
 from hyperllama_nb.display.tables import human_duration
@@ -19,17 +20,16 @@ _TICK = 0.5
 """Seconds between two looks at the clock while nothing comes."""
 
 
-class Listener(Protocol):
-    """Who is told of an answer; calls come from the answer's thread."""
+@dataclass(frozen=True)
+class Listener:
+    """Who is told of an answer; calls come from the answer's thread.
 
-    def status(self, line: str) -> None:
-        """Take what is being waited for."""
+    `status` takes what is being waited for. `delta` takes the text and the thinking that have
+    arrived since the last call, and how many characters of each came before.
+    """
 
-    def delta(self, text: str, thinking: str, at: tuple[int, int]) -> None:
-        """Take what has arrived since the last call; one of the two may be empty.
-
-        `at` is how many characters of each came before.
-        """
+    status: Callable[[str], None]
+    delta: Callable[[str, str, tuple[int, int]], None]
 
 
 class Turn:

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any, Self
 from traitlets import Bool, Dict, List, Unicode
 
 from hyperllama_nb.client import Client, client
+from hyperllama_nb.commands.words import plural
 from hyperllama_nb.display.streaming import GenerationInterrupted
 from hyperllama_nb.errors import HyperLlamaError, RequestError
 from hyperllama_nb.models.catalog import DEFAULT_MODEL
 from hyperllama_nb.runtime import last_model
 from hyperllama_nb.widgets._base import Widget, css, esm
-from hyperllama_nb.widgets._session import Message, Session
+from hyperllama_nb.widgets._session import Message, Session, Watcher
 from hyperllama_nb.widgets._transcript import Note, as_html, as_text
 
 if TYPE_CHECKING:
@@ -58,7 +59,8 @@ class Chat(Widget):
         name: str | None = None,
     ) -> None:
         super().__init__()
-        self._session = Session(self._lock, self)
+        watcher = Watcher(self._status, self._delta, self._began, self._finished)
+        self._session = Session(self._lock, watcher)
         self.model = model or last_model() or DEFAULT_MODEL
         self.system, self.options, self.name = system, dict(options or {}), name or ""
         self.messages = [*(messages or ())]
@@ -156,23 +158,19 @@ class Chat(Widget):
     def __repr__(self) -> str:
         """Return the model and the number of messages in one line."""
         name = f" {self.name!r}" if self.name else ""
-        return f"<Chat{name} with {self.model}, {_counted(len(self), 'message')}>"
+        return f"<Chat{name} with {self.model}, {plural(len(self), 'message')}>"
 
-    def status(self, line: str) -> None:
-        """Show what an answer waits for; the answer calls it."""
-        self._tell("status", text=line)
-
-    def delta(self, text: str, thinking: str, at: tuple[int, int]) -> None:
-        """Show what has arrived of an answer; the answer calls it."""
-        self._tell("delta", text=text, thinking=thinking, at=at)
-
-    def began(self, turn: "Turn") -> None:
-        """Show a question that waits for its answer; the session calls it."""
+    def _began(self, turn: "Turn") -> None:
         self._busy = True
         self._tell("begin", keep=turn.keep, question=turn.question, model=turn.model)
 
-    def ended(self, turn: "Turn", *, kept: bool) -> None:
-        """Show the whole conversation, or what went wrong; the session calls it."""
+    def _status(self, line: str) -> None:
+        self._tell("status", text=line)
+
+    def _delta(self, text: str, thinking: str, at: tuple[int, int]) -> None:
+        self._tell("delta", text=text, thinking=thinking, at=at)
+
+    def _finished(self, turn: "Turn", kept: bool) -> None:
         self._show()
         if not kept:
             message = "" if turn.error is None else str(turn.error) or type(turn.error).__name__
@@ -221,7 +219,7 @@ class Chat(Widget):
                 self._repeat()
                 self._start(self._glance, name="chat-models")
             case {"type": "models"}:
-                self._start(self._list, client(), self.status, name="chat-models")
+                self._start(self._list, client(), self._status, name="chat-models")
             case {"type": "send", "text": str(text)}:
                 self._begin(text, len(self))
             case {"type": "stop"}:
@@ -247,9 +245,9 @@ class Chat(Widget):
         with self._lock:
             turn = self._session.running
             if turn is not None:
-                self.began(turn)
-                self.status(turn.line)
-                self.delta(turn.text, turn.thinking, (0, 0))
+                self._began(turn)
+                self._status(turn.line)
+                self._delta(turn.text, turn.thinking, (0, 0))
 
     def _glance(self) -> None:
         """List the models if a service runs: to show a chat starts none."""
@@ -267,14 +265,10 @@ class Chat(Widget):
 
     def _caption(self) -> str:
         questions = sum(message["role"] == "user" for message, _ in self._session.entries)
-        return f"{self.name or 'Chat'} with {self.model}, {_counted(questions, 'question')}"
+        return f"{self.name or 'Chat'} with {self.model}, {plural(questions, 'question')}"
 
     def _text(self) -> str:
         return as_text(self._caption(), self.system, self._session.entries)
 
     def _html(self) -> str:
         return as_html(self._caption(), self.system, self._session.entries)
-
-
-def _counted(count: int, word: str) -> str:
-    return f"{count} {word}{'' if count == 1 else 's'}"
