@@ -1,0 +1,62 @@
+"""Results of `max benchmark` as a run's numbers, so that they lie over our own."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hyperllama_nb.errors import InvalidFileError
+
+STATISTICS = {"mean": "mean", "p50": "median", "p90": "p90", "p95": "p95", "p99": "p99"}
+"""Our names of the statistics, and the beginnings of the fields that hold them."""
+
+METRICS = {
+    "ttft": ("ttft_ms", 1e-3),
+    "tpot": ("tpot_ms", 1e-3),
+    "itl": ("itl_ms", 1e-3),
+    "e2e": ("latency_ms", 1e-3),
+}
+"""Our names of the metrics that mean the same there, the fields and what a unit of them is here."""
+
+
+def max_benchmark(path: Path) -> dict[str, Any]:
+    """Return what a result file of `max benchmark` says about one target in one cell.
+
+    It has `label`, `requests` and `metrics`, as a target in the summary of a run; times are in
+    seconds, and a number that the file lacks is None. Its throughputs are left out: their
+    percentiles run the other way, and its rate of prompt tokens includes the time in the queue.
+    Raises InvalidFileError for another kind of file.
+    """
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise InvalidFileError(f"{path} cannot be read as JSON ({error}).") from None
+    if not isinstance(found, dict) or not {"completed", "failures", "mean_ttft_ms"} <= set(found):
+        raise InvalidFileError(
+            f"{path} is no result of a text run of `max benchmark`: write one with its option "
+            "--result-filename."
+        )
+    return {
+        "label": _label(found),
+        "tool": "max benchmark",
+        "requests": {
+            "succeeded": found["completed"],
+            "failed": found["failures"],
+            "incomplete": sum(
+                bool(each.get("cancelled")) for each in found.get("request_records") or ()
+            ),
+            "warm_up": found.get("excluded_successful") or 0,
+        },
+        "metrics": {name: _metric(found, *source) for name, source in METRICS.items()},
+    }
+
+
+def _metric(found: Mapping[str, Any], field: str, unit: float) -> dict[str, float | None]:
+    values = {name: found.get(f"{start}_{field}") for name, start in STATISTICS.items()}
+    return {name: None if value is None else value * unit for name, value in values.items()}
+
+
+def _label(found: Mapping[str, Any]) -> str:
+    rate, together = found.get("request_rate"), found.get("max_concurrency")
+    load = f"{rate} requests/s" if rate not in {None, "inf"} else f"{together} at a time"
+    return f"{found.get('model_id', 'a model')} on {found.get('backend', 'a server')}, {load}"
