@@ -1,0 +1,192 @@
+"""Two targets against each other: a paired ratio with its interval, and a word by fixed rules."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import combinations
+from statistics import fmean, stdev
+from typing import Any, Literal
+
+from hyperllama_nb.bench.metrics import METRICS
+from hyperllama_nb.bench.records import Request
+from hyperllama_nb.bench.statistics import mean_interval, percentile
+from hyperllama_nb.bench.throughput import measured, system
+
+Verdict = Literal["faster", "slower", "equivalent", "not resolved"]
+
+MARGIN = 0.03
+"""A ratio within 3 % of 1 matters to nobody."""
+
+MINIMUM_BLOCKS = 3
+COMPARED = ("ttft", "tpot", "e2e", "output_rate")
+_MANY = 200
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One number of two targets under one load; a ratio above 1 means that `first` is better.
+
+    `ratio`, `low` and `high` are None with fewer than three blocks that both targets have a value
+    in; `difference` is first - second, in the number's unit; `more_blocks` is about how many more
+    would settle it.
+    """
+
+    metric: str
+    label: str
+    cell: str
+    first: str
+    second: str
+    blocks: int
+    ratio: float | None
+    low: float | None
+    high: float | None
+    level: float
+    method: str | None
+    difference: float | None
+    verdict: Verdict
+    more_blocks: int | None
+    sentence: str = ""
+
+    def plain(self) -> dict[str, Any]:
+        """Return the fields as JSON knows them."""
+        return asdict(self)
+
+
+def block_value(requests: Sequence[Request], metric: str) -> float | None:
+    """Return a block's value: the median over requests, or the rate of the whole system."""
+    if metric == "output_rate":
+        return system(requests).output_rate
+    values = METRICS[metric].values
+    return percentile((each for one in measured(requests) for each in values(one)), 50)
+
+
+def compare(
+    requests: Iterable[Request],
+    first: str,
+    second: str,
+    cell: str,
+    metric: str,
+    *,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Comparison:
+    """Compare two targets under one load by the mean log-ratio of their blocks' values."""
+    parts: dict[str, dict[int, list[Request]]] = {first: {}, second: {}}
+    for request in requests:
+        if request.cell == cell and request.target in parts:
+            parts[request.target].setdefault(request.block, []).append(request)
+    pairs = []
+    for block in sorted(set(parts[first]) & set(parts[second])):
+        one, other = (block_value(parts[name][block], metric) for name in (first, second))
+        if one and other:
+            pairs.append((one, other))
+    more = metric == "output_rate" or METRICS[metric].more_is_better
+    logs = [math.log(one / other) * (1 if more else -1) for one, other in pairs]
+    found = mean_interval(logs, level, seed)
+    label = "output tokens/s" if metric == "output_rate" else METRICS[metric].label
+    word: Verdict = "not resolved" if found is None else verdict(found.mean, found.low, found.high)
+    result = Comparison(
+        metric,
+        label,
+        cell,
+        first,
+        second,
+        len(pairs),
+        None if found is None else math.exp(found.mean),
+        None if found is None else math.exp(found.low),
+        None if found is None else math.exp(found.high),
+        level,
+        None if found is None else found.method,
+        fmean(one - other for one, other in pairs) if pairs else None,
+        word,
+        _more(logs) if word == "not resolved" else None,
+    )
+    return replace(result, sentence=sentence(result))
+
+
+def compare_all(
+    requests: Sequence[Request],
+    targets: Sequence[str],
+    cells: Sequence[str],
+    metrics: Sequence[str] = COMPARED,
+    seed: int = 0,
+) -> list[Comparison]:
+    """Compare every two targets under every load; more than two are corrected by Holm.
+
+    The clearest of m pairs is held to 1 - 0.05 / m, the next to 1 - 0.05 / (m - 1), and so on; a
+    pair that stays undecided keeps those after it at its own level.
+    """
+    pairs = list(combinations(targets, 2))
+    results = []
+    for cell in cells:
+        for metric in metrics:
+            one = [compare(requests, *pair, cell, metric, seed=seed) for pair in pairs]
+            held, left = {}, len(one)
+            for each in sorted(one, key=_clearness, reverse=True):
+                pair = (each.first, each.second)
+                again = compare(requests, *pair, cell, metric, level=1 - 0.05 / left, seed=seed)
+                held[pair] = again
+                left -= left > 1 and again.verdict != "not resolved"
+            results += [held[pair] for pair in pairs]
+    return results
+
+
+def verdict(mean: float, low: float, high: float, margin: float = MARGIN) -> Verdict:
+    """Return the word for a log-ratio and its interval.
+
+    "faster" and "slower": the interval leaves out 0 and the effect is over the margin;
+    "equivalent": the whole interval is within it; "not resolved": everything else.
+    """
+    edge = math.log1p(margin)
+    if low > 0 and mean > edge:
+        return "faster"
+    if high < 0 and mean < -edge:
+        return "slower"
+    return "equivalent" if -edge <= low and high <= edge else "not resolved"
+
+
+def noise_floor(same: Iterable[Comparison]) -> float | None:
+    """Return the share below which differences are not visible, of targets that are the same.
+
+    It is the farthest end of any interval of an A/A run: 0.04 means 4 %. None if nothing is known.
+    """
+    ends = [abs(math.log(end)) for one in same for end in (one.low, one.high) if end is not None]
+    return math.expm1(max(ends)) if ends else None
+
+
+def sentence(found: Comparison) -> str:
+    """Return what was found, for people."""
+    where = f"{found.label} at {found.cell}"
+    if found.ratio is None or found.low is None or found.high is None:
+        return (
+            f"{where}: {found.first} and {found.second} cannot be compared, since only "
+            f"{found.blocks} of at least {MINIMUM_BLOCKS} blocks have a value of both."
+        )
+    numbers = f"{found.ratio:.2f}x [{found.low:.2f}, {found.high:.2f}], {found.blocks} blocks"
+    if found.verdict == "not resolved":
+        need = (
+            "" if found.more_blocks is None else f"; about {found.more_blocks} more blocks may do"
+        )
+        both = f"{found.first} and {found.second}"
+        return f"{where}: the difference of {both} is not resolved ({numbers}){need}."
+    word = "equivalent to" if found.verdict == "equivalent" else f"{found.verdict} than"
+    return f"{where}: {found.first} is {word} {found.second} ({numbers})."
+
+
+def _clearness(found: Comparison) -> float:
+    if found.ratio is None or found.low is None or found.high is None:
+        return -1.0
+    width = math.log(found.high / found.low)
+    return abs(math.log(found.ratio)) / width if width else math.inf
+
+
+def _more(logs: Sequence[float]) -> int | None:
+    """Return about how many more blocks would take the interval off the line it crosses."""
+    if len(logs) < MINIMUM_BLOCKS:
+        return MINIMUM_BLOCKS - len(logs)
+    effect, edge = abs(fmean(logs)), math.log1p(MARGIN)
+    gap = effect if effect > edge else edge - effect
+    if not gap:
+        return None
+    need = math.ceil((2 * stdev(logs) / gap) ** 2) - len(logs)
+    return max(1, need) if need <= _MANY else None
