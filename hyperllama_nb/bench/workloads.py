@@ -13,7 +13,22 @@ Count = Callable[[str], int]
 TOKENS_A_WORD = 1.3
 """Assumed where no tokenizer is known; records have the count of the server beside it."""
 
-_WORDS = ["amber", "anchor", "apple", "arrow", "autumn", "bank", "basket", "beach", "bell", "bird", "blue", "boat", "bread", "bridge", "bright", "brook", "butter", "candle", "castle", "chair", "cliff", "clock", "cloud", "coast", "copper", "corn", "cotton", "crane", "dance", "dawn", "deep", "desert", "dinner", "door", "dream", "drum", "dust", "eagle", "early", "earth", "east", "evening", "farm", "feather", "field", "fire", "fish", "flag", "floor", "flower", "forest", "fox", "garden", "gate", "glass", "gold", "grain", "grass", "green", "hand", "harbour", "harvest", "hat", "hill", "honey", "horse", "hour", "house", "ice", "iron", "island", "jar", "journey", "kettle", "king", "kitchen", "lake", "lamp", "leaf", "lemon", "letter", "light", "lion", "long", "market", "meadow", "milk", "mill", "mirror", "moon", "morning", "mountain", "music", "narrow", "needle", "nest", "night", "north", "ocean", "old", "orange", "orchard", "owl", "paint", "paper", "path", "pearl", "pepper", "piano", "pine", "pond", "quiet", "rain", "red", "river", "road", "roof", "room", "rope", "rose", "sail", "salt", "sand", "school", "sea", "shadow", "sheep", "shell", "ship", "silver", "sky", "slow", "small", "snow", "song", "south", "spring", "star", "stone", "storm", "story", "stream", "street", "summer", "sun", "table", "tall", "tea", "thread", "tide", "tower", "town", "train", "tree", "valley", "violin", "wagon", "wall", "warm", "water", "west", "wheat", "wheel", "white", "wide", "willow", "wind", "window", "winter", "wolf", "wood", "wool", "yellow", "young"]
+_TEXT = (
+    "amber anchor apple arrow autumn bank basket beach bell bird blue boat bread bridge bright "
+    "brook butter candle castle chair cliff clock cloud coast copper corn cotton crane dance "
+    "dawn deep desert dinner door dream drum dust eagle early earth east evening farm feather "
+    "field fire fish flag floor flower forest fox garden gate glass gold grain grass green hand "
+    "harbour harvest hat hill honey horse hour house ice iron island jar journey kettle king "
+    "kitchen lake lamp leaf lemon letter light lion long market meadow milk mill mirror moon "
+    "morning mountain music narrow needle nest night north ocean old orange orchard owl paint "
+    "paper path pearl pepper piano pine pond quiet rain red river road roof room rope rose sail "
+    "salt sand school sea shadow sheep shell ship silver sky slow small snow song south spring "
+    "star stone storm story stream street summer sun table tall tea thread tide tower town "
+    "train tree valley violin wagon wall warm water west wheat wheel white wide willow wind "
+    "window winter wolf wood wool yellow young "
+)
+
+_WORDS = tuple(_TEXT.split())
 
 SAMPLE = (
     "Explain to a child why the sea is salt, and what happens when a river meets it.",
@@ -22,8 +37,7 @@ SAMPLE = (
     "List the things to check before a long journey by bicycle, the most important ones first.",
     "What is the difference between a list and a tuple in Python? Give a short example of each.",
     "Tell a story about a lighthouse keeper who finds a message in the log of another century.",
-    "Summarise in three sentences: the mill stood idle for years, until the town dug a new "
-    "channel, and the water that had flooded the meadows every spring turned its wheel again.",
+    "Summarise in a few words: the mill stood idle until the town dug a new channel for it.",
     "Which questions would you ask a witness who says that the clock struck thirteen?",
 )
 """Tasks in the manner of people, written for this package."""
