@@ -5,8 +5,8 @@ from argparse import Namespace
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from hyperllama_nb.commands import words
-from hyperllama_nb.commands.options import Parser, add_model, add_sampling, options_from
+from hyperllama_nb.commands import comparing, words
+from hyperllama_nb.commands.options import Parser, UsageError, add_model, add_sampling, options_from
 from hyperllama_nb.display.tables import Table
 
 if TYPE_CHECKING:
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 def add_arguments(parser: Parser) -> None:
     """Add the arguments of `bench`."""
     add_model(parser)
-    parser.add_argument("prompt", metavar="PROMPT", help="the prompt of every run")
+    parser.add_argument(
+        "prompt", metavar="PROMPT", nargs="?", help="the prompt of every run; not with --targets"
+    )
     parser.add_argument(
         "-i",
         "--iterations",
@@ -26,6 +28,7 @@ def add_arguments(parser: Parser) -> None:
         metavar="N",
         help="measured runs, after one warm-up that is not measured (default 5)",
     )
+    comparing.add_arguments(parser)
     add_sampling(parser)
 
 
@@ -38,6 +41,10 @@ def _positive(text: str) -> int:
 
 def run(context: "Context", args: Namespace) -> Table:
     """Measure and return the table."""
+    if args.targets:
+        return comparing.run(context, args)
+    if args.prompt is None:
+        raise UsageError("A prompt is missing. Name one, or compare engines with --targets.")
     from hyperllama_nb.bench import repeat
 
     context.note(f"Warming up {args.model} …")

@@ -1,0 +1,30 @@
+"""Comparing engines by a command, on a service with a FakeEngine."""
+
+import json
+
+import pytest
+
+from hyperllama_nb.client import Client
+from hyperllama_nb.commands import UsageError, execute
+from tests.commands.fakes import FakeContext
+from tests.service.hosting import hosting
+
+
+def test_the_command_compares_targets_and_keeps_the_run(tmp_path):
+    line = "bench tiny --targets fake,fake --quick --output-tokens 4 --concurrency 1,2 --output"
+    with hosting("thread") as service, Client(f"unix:{service.socket}") as client:
+        context = FakeContext(client)
+        execute([*line.split(), str(tmp_path / "run")], context)
+    (shown,) = context.shown
+    assert "fake / fake #2" in shown
+    assert "time to first token" in shown
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["complete"]
+    assert [cell["label"] for cell in summary["cells"]] == ["1 at a time", "2 at a time"]
+    assert summary["cells"][0]["targets"]["fake"]["requests"]["succeeded"] == 18
+    assert (tmp_path / "run" / "report.html").stat().st_size < 500_000
+
+
+def test_without_a_prompt_and_targets_nothing_is_measured():
+    with pytest.raises(UsageError, match="--targets"):
+        execute(["bench", "tiny"], FakeContext())
