@@ -45,15 +45,21 @@ def run(context: "Context", args: Namespace) -> Table:
     from hyperllama_nb.bench import rundir
     from hyperllama_nb.bench.drive import Generator
     from hyperllama_nb.bench.experiment import Experiment
+    from hyperllama_nb.bench.facts import facts, load_average
+    from hyperllama_nb.bench.fairness import check
     from hyperllama_nb.bench.summarising import summarise
 
     if args.output:
         rundir.check_free(args.output)
     status = context.client.status()
     plan = _plan(args, status)
+    before = load_average()
     with Generator() as drive:
         outcome = Experiment(context.client, plan, drive, context.note).run()
-    summary = summarise(outcome)
+    checks = check(facts(outcome, status, before), outcome.requests).checks
+    summary = summarise(outcome, [vars(each) for each in checks])
+    for each in checks:
+        context.note(f"{each.state:<7} {each.rule}: {each.reason}")
     if args.output:
         told = rundir.write(
             args.output, _manifest(plan, outcome, status), summary, outcome.requests
