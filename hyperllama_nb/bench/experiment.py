@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from hyperllama_nb.bench.records import Cell, Load, Request, Target
 from hyperllama_nb.bench.usage import Usage, watching
-from hyperllama_nb.errors import HyperLlamaError
+from hyperllama_nb.errors import ConflictError, HyperLlamaError
 
 if TYPE_CHECKING:
     from hyperllama_nb.client import Client
@@ -133,7 +133,14 @@ class Experiment:
                 self._let_go(target)
 
     def _clear(self) -> None:
-        for engine in self._client.status()["engines"]:
+        engines = self._client.status()["engines"]
+        for engine in engines:
+            if engine.get("running") or engine.get("queued"):
+                raise ConflictError(
+                    f"{engine['model']} is answering somebody, and a comparison unloads all models "
+                    "to give each target the machine. Wait for the answer, or stop it."
+                )
+        for engine in engines:
             self._client.unload(engine["model"])
 
     def _load(self, target: Target, block: int, *, first: bool) -> Loaded:

@@ -39,6 +39,7 @@ def _target(target: Target, outcome: Outcome, status: Mapping[str, Any]) -> Targ
     return TargetFacts(
         model=engine.get("model"),
         digest=engine.get("digest"),
+        weights=(engine.get("memory_needed") or {}).get("weights"),
         context=engine.get("context_length"),
         engine=engine.get("launch") or backend,
         version=(status["backends"].get(backend) or {}).get("version"),

@@ -12,14 +12,21 @@ State = Literal["pass", "warn", "fail", "unknown"]
 TOKENS_IN = 0.01
 """How far apart the servers' counts of the same prompts may be."""
 
+CACHED = 0.05
+"""The part of its prompts that a target may find in a cache: a first token is always the same."""
+
+PRECISION = 1.5
+"""How far apart the weights of one file may be in memory before their precision must differ."""
+
 
 @dataclass(frozen=True)
 class TargetFacts:
     """What is known of one target; None where it does not say.
 
-    `digest` names the model's file; `slots` is how many answers run side by side; `resident` are
-    the other models that were loaded while it was measured; `options` are the sampling options
-    that were sent; `fresh_prompts` tells that no cache can have answered.
+    `digest` names the model's file, `weights` is what they take in memory, in bytes; `slots` is how
+    many answers run side by side; `resident` are the other models that were loaded while it was
+    measured; `options` are the sampling options that were sent; `fresh_prompts` tells that no cache
+    can have answered.
     """
 
     model: str | None = None
@@ -34,6 +41,7 @@ class TargetFacts:
     options: dict[str, Any] = field(default_factory=dict)
     resident: tuple[str, ...] | None = None
     fresh_prompts: bool | None = None
+    weights: int | None = None
 
 
 @dataclass(frozen=True)
@@ -113,7 +121,15 @@ def _weights(facts: Facts, _: Sequence[Request]) -> Found:
     encoding = _same(facts, "quantisation", "encoding")
     if encoding[0] == "fail":
         return encoding
-    return _same(facts, "digest", "model file")
+    file = _same(facts, "digest", "model file")
+    sizes = {name: target.weights for name, target in facts.targets.items()}
+    known = [size for size in sizes.values() if size]
+    if file[0] == "fail" or len(known) < len(sizes):
+        return file
+    if max(known) > PRECISION * min(known):
+        told = _list(f"{name} {(size or 0) / 1e6:.0f} MB" for name, size in sizes.items())
+        return "fail", f"The weights are held in different precision: {told}."
+    return file
 
 
 def _tokens_in(facts: Facts, requests: Sequence[Request]) -> Found:
@@ -194,7 +210,13 @@ def _alone(facts: Facts, _: Sequence[Request]) -> Found:
 
 
 def _cache(facts: Facts, requests: Sequence[Request]) -> Found:
-    cached = {each.target for each in _done(requests) if each.cached_tokens}
+    done = _done(requests)
+    cached = set()
+    for name in facts.targets:
+        own = [each for each in done if each.target == name]
+        read = sum(each.prompt_tokens or 0 for each in own)
+        if sum(each.cached_tokens or 0 for each in own) > CACHED * read:
+            cached.add(name)
     if cached and cached != set(facts.targets):
         return "fail", f"Only {_list(sorted(cached))} answered prompts from a cache."
     if cached:

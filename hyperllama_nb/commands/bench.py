@@ -43,6 +43,8 @@ def run(context: "Context", args: Namespace) -> Table:
     """Measure and return the table."""
     if args.targets:
         return comparing.run(context, args)
+    if given := comparing.given(args):
+        raise UsageError(f"{given} belongs to a comparison: name what to compare with --targets.")
     if args.prompt is None:
         raise UsageError("A prompt is missing. Name one, or compare engines with --targets.")
     from hyperllama_nb.bench import repeat

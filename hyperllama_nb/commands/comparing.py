@@ -40,6 +40,13 @@ def add_arguments(parser: Parser) -> None:
     group.add_argument("--output", type=Path, metavar="DIR", help="keep the run in a new directory")
 
 
+def given(args: Namespace) -> str:
+    """Return the first option of a comparison that the line has; empty if it has none."""
+    names = ("concurrency", "rate", "input_tokens", "output_tokens", "blocks", "quick", "output")
+    found = (name for name in names if getattr(args, name))
+    return "".join(f"--{name.replace('_', '-')}" for name in list(found)[:1])
+
+
 def run(context: "Context", args: Namespace) -> Table:
     """Measure all targets and return the table; keeps the run if that was asked for."""
     from hyperllama_nb.bench import rundir

@@ -5,7 +5,8 @@ import pytest
 from hyperllama_nb.bench.experiment import Experiment, Plan
 from hyperllama_nb.bench.records import Cell, Load, Target
 from hyperllama_nb.client import Client
-from hyperllama_nb.errors import HyperLlamaError
+from hyperllama_nb.errors import ConflictError, HyperLlamaError
+from hyperllama_nb.testing import Script
 from tests.bench.test_rundir import request
 from tests.service.hosting import hosting
 
@@ -82,3 +83,13 @@ def test_a_target_that_never_answers_is_an_error(client):
     driver = Driver(client, (1, HyperLlamaError("It died.")))
     with pytest.raises(HyperLlamaError, match="died"):
         Experiment(client, plan(), driver, str).run()
+
+
+def test_nobody_elses_answer_is_broken_off():
+    slow = Script(repeat=1000, delay=0.05)
+    with hosting("thread", (slow,)) as service, Client(f"unix:{service.socket}") as client:
+        with client.generate("tiny", "Hello", stream=True) as stream:
+            next(iter(stream))
+            with pytest.raises(ConflictError, match="answering somebody"):
+                Experiment(client, plan(), Driver(client), str).run()
+            assert len(client.status()["engines"]) == 1

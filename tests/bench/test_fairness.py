@@ -16,7 +16,7 @@ from tests.bench.making import request
 
 GREEDY = {"temperature": 0, "seed": 1}
 TARGET = TargetFacts(
-    "m", "sha256:1", "Q4_0", 4096, "max", "1", "cpu", 2, 4, GREEDY, (), fresh_prompts=True
+    "m", "sha256:1", "Q4_0", 4096, "max", "1", "cpu", 2, 4, GREEDY, (), True, 98_000_000
 )
 FACTS = Facts(
     {"a": TARGET, "b": TARGET},
@@ -56,6 +56,9 @@ def test_what_keeps_all_twelve_rules_is_fair():
         ("same weights", {"digest": "sha256:2"}, "fail"),
         ("same weights", {"quantisation": "BF16"}, "fail"),
         ("same weights", {"digest": None}, "unknown"),
+        ("same weights", {"weights": 300_000_000}, "fail"),
+        ("same weights", {"weights": 100_000_000}, "pass"),
+        ("same weights", {"weights": None}, "pass"),
         ("same sampler", {"options": {"temperature": 0}}, "fail"),
         ("same sampler", {"options": {}}, "unknown"),
         ("same context", {"context": 8192}, "fail"),

@@ -113,7 +113,6 @@ def test_a_run_is_read_back_equal(tmp_path, monkeypatch):
 
 
 def test_parquet_keeps_every_time(tmp_path):
-    pytest.importorskip("pyarrow")
     assert rundir.write(tmp_path / "run", MANIFEST, summary(), REQUESTS) is None
     assert (tmp_path / "run" / "requests.parquet").exists()
     assert rundir.read(tmp_path / "run").requests == REQUESTS

@@ -28,3 +28,9 @@ def test_the_command_compares_targets_and_keeps_the_run(tmp_path):
 def test_without_a_prompt_and_targets_nothing_is_measured():
     with pytest.raises(UsageError, match="--targets"):
         execute(["bench", "tiny"], FakeContext())
+
+
+@pytest.mark.parametrize("option", ["--blocks 3", "--quick", "--output run", "--rate 2"])
+def test_an_option_of_a_comparison_needs_targets(option):
+    with pytest.raises(UsageError, match=option.split()[0]):
+        execute(["bench", "tiny", "Hi", *option.split()], FakeContext())
