@@ -57,7 +57,7 @@ def test_an_answer_streams_stops_and_is_written_anew(scripted):
     book.evaluate("assert len(chat.messages) == 2")
     book.evaluate("assert chat.messages[1]['content'].count('word') == 99")
 
-    chat.get_by_role("button", name="Copy", exact=True).first.click()
+    chat.get_by_role("button", name="Copy the code").click()
     copied = book.page.evaluate("navigator.clipboard.readText()")
     assert copied.strip() == "width = 3"
 
