@@ -73,7 +73,7 @@ def test_the_monitor(notebook):
     other.start(0)
     other.until(lambda: len(other.output(0).inner_text()) > 50)
     book.show()
-    book.until(lambda: book.value("sum(bool(row['decode']) for row in monitor.samples)") >= 12)
+    book.until(lambda: book.value("sum(bool(row['decode']) for row in monitor.samples)") >= 8)
     with tall(book):
         both(book, book.output(0).locator(".jp-OutputArea-output").first, "monitor")
         book.evaluate("monitor.stop()")
