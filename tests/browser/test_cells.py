@@ -9,9 +9,9 @@ from itertools import pairwise
 from playwright.sync_api import expect
 
 from hyperllama_nb.testing import Script, tiny_model
-from tests.browser.conftest import MODEL
 from tests.browser.looks import contrast
 from tests.browser.screen import DARK, LIGHT
+from tests.integration.kernel import MODEL
 from tests.service.hosting import SLOW
 
 STORY = f"%%llm {MODEL} --temperature 0 --max-tokens 40\nTell a story about a river."

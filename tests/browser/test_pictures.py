@@ -9,8 +9,8 @@ import pytest
 from PIL import Image, ImageChops, ImageStat
 from playwright.sync_api import expect
 
-from tests.browser.conftest import MODEL
 from tests.browser.screen import DARK, IMAGES, LIGHT, SCREENSHOTS, shoot
+from tests.integration.kernel import MODEL
 
 QUESTION = "Write a short Python function that reverses a text."
 """What the smallest model answers well, and in a few words."""
