@@ -15,5 +15,5 @@ ruff format --check .
 # The types are checked beside the tests, which wait much of their time.
 mypy --strict -p hyperllama_nb &
 types=$!
-python -m pytest -n 3 --dist worksteal -m "$which" tests --ignore=tests/integration --ignore=tests/browser --ignore=tests/clients "$@"
+python -m pytest -n 4 --dist worksteal -m "$which" tests --ignore=tests/integration --ignore=tests/browser --ignore=tests/clients "$@"
 wait "$types"

@@ -56,6 +56,8 @@ class Live:
         self._closed = False
         shape = _figure.live(samples, window)
         self.figure = go.FigureWidget(data=shape["data"], layout=shape["layout"])
+        # without it the figure keeps plotly's own width, whatever its place has
+        self.figure._config = {"responsive": True}  # noqa: SLF001  there is no public way
         windows = sorted({*WINDOWS, window})
         self.strip = Strip(label=label, window=window, windows=windows)
         self.strip.observe(lambda change: paused(change["new"]), "paused")

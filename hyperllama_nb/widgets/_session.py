@@ -60,7 +60,7 @@ class Session:
 
     def put(self, entries: Sequence[Entry]) -> None:
         """Hold these instead; raises RequestError for what is no message."""
-        found = [(_checked(message), note) for message, note in entries]
+        found: list[Entry] = [(_checked(message), note) for message, note in entries]
         with self._lock:
             self._must_be_idle()
             self._entries = found

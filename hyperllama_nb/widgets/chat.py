@@ -77,6 +77,7 @@ class Chat(Widget):
     def messages(self, messages: Sequence[Mapping[str, Any]]) -> None:
         self._session.put([(message, Note()) for message in messages])
         self._show()
+        self._refresh()
 
     def ask(self, text: str) -> "Response":
         """Ask, wait for the answer and return it.

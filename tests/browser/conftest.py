@@ -1,17 +1,16 @@
 """One JupyterLab, one browser and one real engine for the whole run."""
 
-import os
 from contextlib import ExitStack, contextmanager
 
 import pytest
 from playwright.sync_api import expect
 
-from hyperllama_nb import Client
 from tests.browser.lab import PATIENCE, browser, jupyterlab
 from tests.browser.screen import LIGHT, Screen
+from tests.integration.conftest import client, models
 from tests.service.hosting import Running, hosting
 
-MODEL = "smollm2:135m"
+__all__ = ["client", "models"]
 
 LOAD = "get_ipython().run_line_magic('load_ext', 'hyperllama_nb')"
 
@@ -37,17 +36,6 @@ def page():
 @pytest.fixture(scope="session")
 def screen(lab, page):
     return Screen(page, lab)
-
-
-@pytest.fixture(scope="session")
-def client(session_place):
-    """Return a client of a service that runs the default model on real MAX."""
-    if not os.environ.get("HYPERLLAMA_TEST_MODELS"):
-        pytest.fail("HYPERLLAMA_TEST_MODELS is not set. Run the tests with `make test`.")
-    client = Client()
-    client.load(MODEL, keep_alive="1h")
-    yield client
-    client.stop(wait=False)
 
 
 @pytest.fixture

@@ -31,6 +31,7 @@ def test_nothing_serious_is_found(book):
         book.run(index)
         output = book.output(index)
         expect(output.locator(part).first).to_be_visible()
+        output.locator("details").evaluate_all("(all) => all.forEach((one) => { one.open = true })")
         for theme in (LIGHT, DARK):
             book.screen.theme(theme)
             found[cell, theme] = faults(output)

@@ -21,6 +21,8 @@ STATUS = (
     "input()"
 )
 
+pytestmark = pytest.mark.slow
+
 
 def ended(pid):
     for _ in range(1500):

@@ -97,6 +97,7 @@ def test_a_kernel_of_a_server_is_led_to_its_door(inside):
     assert TOKEN not in text
 
 
+@pytest.mark.slow
 def test_the_key_does_little_and_not_for_long(inside):
     key = KeyStore().get(shown().partition("The key is key ")[2].partition(",")[0])
     assert key.scopes == ("infer", "models:read")

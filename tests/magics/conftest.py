@@ -3,6 +3,7 @@
 import atexit
 from collections.abc import Callable, Iterator
 from typing import Any
+from unittest import mock
 
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
@@ -34,7 +35,9 @@ def bare_shell() -> Iterator[InteractiveShell]:
     shell.run_line_magic("load_ext", "hyperllama_nb")
     yield shell
     atexit.unregister(shell.atexit_operations)
-    shell.atexit_operations()
+    # It ends with a collection of garbage, which takes longer than a test in so large a process.
+    with mock.patch("gc.collect"):
+        shell.atexit_operations()
     InteractiveShell.clear_instance()
 
 

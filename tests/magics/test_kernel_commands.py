@@ -250,7 +250,8 @@ def test_the_code_of_a_fix_is_what_could_run(bare_shell, answer, code):
 
 
 def test_an_interrupted_fix_makes_no_cell(service, llm, fail, bare_shell, monkeypatch):
-    def stopped(*_, **__):
+    def stopped(_, stream, **__):
+        stream.poll(timeout=10)  # by then nothing can start a service in place of the fake one
         raise GenerationInterrupted
 
     monkeypatch.setattr("hyperllama_nb.display.streaming.stream_to", stopped)

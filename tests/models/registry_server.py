@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -14,6 +15,9 @@ from tests.models.gguf_files import tiny_llama
 
 PREFIX = "application/vnd.ollama.image."
 TOKEN = "a-token"
+
+PIECE = 5_000
+"""Bytes that are sent at once before a download stops."""
 
 GGUF = tiny_llama()
 MODEL = {
@@ -61,6 +65,8 @@ class Registry:
     """Bytes after which the next downloads break off, one for each."""
     stall: int | None = None
     """Bytes after which downloads stop until the server ends."""
+    pause: float = 0.0
+    """Seconds after each piece of those bytes."""
     endless: bool = False
     announce: int | None = None
     """A Content-Length that is not the true one."""
@@ -157,8 +163,10 @@ def serve(registry: Registry) -> Iterator[Registry]:
             if registry.cuts:
                 self.wfile.write(data[: registry.cuts.pop(0)])
             elif registry.stall is not None:
-                self.wfile.write(data[: registry.stall])
-                self.wfile.flush()
+                for start in range(0, registry.stall, PIECE):
+                    self.wfile.write(data[start : min(start + PIECE, registry.stall)])
+                    self.wfile.flush()
+                    time.sleep(registry.pause)
                 registry.stalled.set()
                 registry.ended.wait(60)
             else:

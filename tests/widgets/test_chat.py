@@ -245,6 +245,8 @@ def test_a_view_that_opens_late_hears_of_the_running_answer():
         assert len(whole["text"]) > 1
         chat.close()
         assert chat.wait() is not None
+        # the list of models is asked for by a thread of its own, which must still find the service
+        until(lambda: not mine())
 
 
 def test_closing_stops_the_answer_and_leaves_the_transcript():

@@ -133,6 +133,7 @@ function render({ model, el }) {
       this.pinned = h("span", { class: "hl-pin" }, "pinned");
       this.title = h("th", { scope: "row", tabindex: "-1" }, name, " ", this.pinned);
       this.cells = COLUMNS.slice(1).map(() => h("td"));
+      this.cells[2].className = "hl-size";
       this.words = h("span");
       const range = { "aria-valuemin": 0, "aria-valuemax": 100 };
       const spoken = { role: "progressbar", "aria-label": `Pull of ${name}` };

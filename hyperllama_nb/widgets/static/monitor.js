@@ -39,8 +39,16 @@ function render({ model, el }) {
 
   model.on("change:paused change:window", show);
   model.on("change:text", say);
-  // plotly fits a figure to its place when the window changes, and not when it gets a place
-  const fit = new ResizeObserver(() => window.dispatchEvent(new Event("resize")));
+  // Plotly fits a figure to its place when the window changes, and not when it gets a place. The
+  // box around us is seen to grow when the figure is drawn in it, which may be long after us.
+  let box = null;
+  const fit = new ResizeObserver(() => {
+    if (!box) {
+      box = el.closest(".widget-box");
+      if (box) fit.observe(box);
+    }
+    window.dispatchEvent(new Event("resize"));
+  });
   fit.observe(el);
   show();
   say();
