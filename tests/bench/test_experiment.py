@@ -87,9 +87,12 @@ def test_a_target_that_never_answers_is_an_error(client):
 
 def test_nobody_elses_answer_is_broken_off():
     slow = Script(repeat=1000, delay=0.05)
-    with hosting("thread", (slow,)) as service, Client(f"unix:{service.socket}") as client:
-        with client.generate("tiny", "Hello", stream=True) as stream:
-            next(iter(stream))
-            with pytest.raises(ConflictError, match="answering somebody"):
-                Experiment(client, plan(), Driver(client), str).run()
-            assert len(client.status()["engines"]) == 1
+    with (
+        hosting("thread", (slow,)) as service,
+        Client(f"unix:{service.socket}") as client,
+        client.generate("tiny", "Hello", stream=True) as stream,
+    ):
+        next(iter(stream))
+        with pytest.raises(ConflictError, match="answering somebody"):
+            Experiment(client, plan(), Driver(client), str).run()
+        assert len(client.status()["engines"]) == 1
