@@ -10,6 +10,8 @@ from hyperllama_nb.testing import Script
 from tests.bench.test_rundir import request
 from tests.service.hosting import hosting
 
+pytestmark = pytest.mark.slow  # loads of engines, one after another
+
 CELLS = (Cell("c1", concurrency=1), Cell("c4", concurrency=4))
 ORDER = (("x", "y"), ("y", "x"), ("x", "y"))
 
