@@ -94,8 +94,11 @@ def table(summary: dict[str, Any]) -> Table:
             pair = f"{each['first']} / {each['second']}"
             rows.append((cell["label"], each["label"], pair, *values, ratio, each["verdict"]))
     columns = ("LOAD", "NUMBER", "TARGETS", "FIRST", "SECOND", "RATIO", "THE FIRST IS")
-    note = f" {summary['note']}" if summary["note"] else ""
-    return Table(columns, rows, title=f"{summary['title']}, medians.{note}")
+    failed = [row["rule"] for row in summary["fairness"] if row["state"] == "fail"]
+    told = [f"{summary['title']}, medians.", summary["note"]]
+    if failed:
+        told.append(f"Two set-ups, not two engines, are compared: {', '.join(failed)} failed.")
+    return Table(columns, rows, title=" ".join(filter(None, told)))
 
 
 def _plan(args: Namespace, status: dict[str, Any]) -> "Plan":

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from hyperllama_nb.client import Client
-from hyperllama_nb.commands import UsageError, execute
+from hyperllama_nb.commands import UsageError, comparing, execute
 from tests.commands.fakes import FakeContext
 from tests.service.hosting import hosting
 
@@ -18,6 +18,7 @@ def test_the_command_compares_targets_and_keeps_the_run(tmp_path):
     (shown,) = context.shown
     assert "fake / fake #2" in shown
     assert "time to first token" in shown
+    assert "Two set-ups" not in shown
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["complete"]
     assert [cell["label"] for cell in summary["cells"]] == ["1 at a time", "2 at a time"]
@@ -34,3 +35,10 @@ def test_without_a_prompt_and_targets_nothing_is_measured():
 def test_an_option_of_a_comparison_needs_targets(option):
     with pytest.raises(UsageError, match=option.split()[0]):
         execute(["bench", "tiny", "Hi", *option.split()], FakeContext())
+
+
+def test_a_broken_rule_stands_above_the_numbers():
+    summary = {"title": "tiny: a, b", "note": "", "cells": [], "definitions": {}}
+    rows = [{"rule": "same weights", "state": "fail", "reason": "."}]
+    title = comparing.table({**summary, "fairness": rows}).title
+    assert title.endswith("Two set-ups, not two engines, are compared: same weights failed.")
