@@ -49,6 +49,7 @@ def test_each_piece_is_an_event_and_the_counts_come_last():
     assert (request.sent, request.done, request.cancelled_at) == (len(TEXTS), True, None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [

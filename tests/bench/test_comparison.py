@@ -12,6 +12,7 @@ from tests.bench.making import request, simulate
 LATENCIES = ("ttft", "tpot", "e2e")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("blocks", [3, 8])
 def test_the_same_engine_twice_gives_no_false_verdict(blocks):
     false = 0

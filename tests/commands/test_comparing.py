@@ -10,6 +10,7 @@ from tests.commands.fakes import FakeContext
 from tests.service.hosting import hosting
 
 
+@pytest.mark.slow
 def test_the_command_compares_targets_and_keeps_the_run(tmp_path):
     line = "bench tiny --targets fake,fake --quick --output-tokens 4 --concurrency 1,2 --output"
     with hosting("thread") as service, Client(f"unix:{service.socket}") as client:

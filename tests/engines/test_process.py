@@ -105,6 +105,7 @@ def test_an_engine_gets_ready_and_leaves_nothing(own_place):
     run(work())
 
 
+@pytest.mark.slow
 def test_an_engine_without_its_socket_is_reached_over_loopback_and_says_so(own_place):
     async def work():
         async with process(own_place, ANSWER + LOOPBACK) as engine:

@@ -282,6 +282,7 @@ def test_the_last_error_stays_out_of_conversations(service, llm, fail, magics):
     assert not magics.conversations
 
 
+@pytest.mark.slow
 def test_a_large_error_is_cut_to_what_a_context_holds(service, llm, fail):
     service.routes[GENERATE] = lambda body: words("x")
     before = "".join(f"a{n} = {n}\n" for n in range(3000))

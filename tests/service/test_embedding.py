@@ -359,6 +359,7 @@ def test_many_texts_go_in_pieces_of_about_one_length(own):
     assert whole["embeddings"][37] == alone
 
 
+@pytest.mark.slow
 def test_others_get_their_turn_between_the_pieces(thread):
     with thread([Script(delay=0.02)], slots=1) as service:
         install(service.store)
@@ -396,6 +397,7 @@ def test_a_client_that_leaves_ends_the_request(own):
     assert embed(service).status_code == 200
 
 
+@pytest.mark.slow
 @pytest.mark.compat("POST /api/embed", "a full queue", "same")
 @pytest.mark.compat("POST /v1/embeddings", "a full queue", "better", "429 with Retry-After")
 def test_a_full_queue_is_told(thread):

@@ -13,6 +13,7 @@ from hyperllama_nb.testing import FakeBackend, Script
 from tests.service.hosting import ANSWER, SLOW, exit_of, hosting, open_stream, until
 
 
+@pytest.mark.slow
 def test_a_service_that_nobody_needs_exits():
     with hosting("process", env={"HYPERLLAMA_LINGER": "1"}) as service:
         service.generate(keep_alive=-1)

@@ -76,6 +76,7 @@ def test_refusals_are_counted_by_their_reason(thread):
         assert value(service, "rejections_total", reason="busy") == 1
 
 
+@pytest.mark.slow
 def test_clients_that_leave_are_counted_by_how_far_they_were(thread):
     with thread([Script(startup=1.0, delay_first=60)], slots=1) as service:
 

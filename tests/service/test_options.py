@@ -125,6 +125,7 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.sampled_from([*NUMBERS, *WHOLE, "stop", "use_mmap", "x"]), JSON))
 def test_any_json_is_read_or_refused(request):
     try:

@@ -59,6 +59,7 @@ def test_the_loaded_models_answer_as_before_while_another_waits(thread):
         until(lambda: service.told("state", "c:latest") == "ready")
 
 
+@pytest.mark.slow
 @pytest.mark.compat(
     "POST /api/generate",
     "a model that waits for one in constant use",

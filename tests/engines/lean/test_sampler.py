@@ -88,6 +88,7 @@ def rows(seed: int, size: int, scale: float) -> np.ndarray:
     return made.astype(np.float32)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=300)
 @given(OPTIONS, st.integers(0, 2**32), st.sampled_from((7, 64, 300, 5000)), st.floats(0.3, 6))
 def test_what_is_drawn_from_is_what_the_definition_says(

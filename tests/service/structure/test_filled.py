@@ -88,6 +88,7 @@ SCHEMAS = objects(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(SCHEMAS, st.integers(0, 10**6), st.integers(1, 600), st.booleans(), st.booleans())
 def test_whatever_the_model_writes_is_valid(schema, seed, limit, tells, cuts):
