@@ -1,6 +1,5 @@
 """One answer for a cell that awaits it."""
 
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -59,8 +58,9 @@ async def achat(
 
 def _model(name: str | None) -> str:
     """Return the model that a name stands for in the notebook; None is the notebook's default."""
-    ipython = sys.modules.get("IPython")
-    shell: Any = getattr(ipython, "get_ipython", lambda: None)()
+    from hyperllama_nb.display.sinks import current_shell
+
+    shell = current_shell()
     magics = shell and shell.magics_manager.registry.get("HyperLlamaMagics")
     if magics is not None:
         return str(magics.resolve(name or magics.model))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from hyperllama_nb.display import charts
-from hyperllama_nb.display.sinks import Sink, in_kernel, new_display_id
+from hyperllama_nb.display.sinks import Sink, display_bundle, in_kernel, new_display_id
 
 INTERVAL = 0.25
 """Seconds between two updates of the live figure; each sends both arrays whole."""
@@ -167,10 +167,7 @@ class ThroughputPlot:
                 self._figure.data[0].y = self._rate.rates
 
     def _close(self, bundle: dict[str, Any]) -> None:
-        from IPython.display import display, update_display
-
-        show: Callable[..., object] = update_display if self._id else display
-        show(bundle, raw=True, display_id=self._id or new_display_id())
+        display_bundle(bundle, {}, self._id or new_display_id(), bool(self._id))
         if self._figure is not None:
             self._figure.close()
             self._figure = None

@@ -143,7 +143,7 @@ class DisplaySink:
     ) -> None:
         self._markdown = format == "markdown" and final is None
         self._final = final
-        self._publish = publish or _publish
+        self._publish = publish or display_bundle
         self._clock = clock
         self._id = ""
         self._last: tuple[dict[str, Any], dict[str, Any]] = {}, {}
@@ -249,11 +249,15 @@ def choose_sink(format: Format = "markdown", final: Final | None = None) -> Sink
     return DisplaySink(format, final=final) if in_kernel() else TerminalSink()
 
 
+def current_shell() -> Any:
+    """Return IPython's shell, or None where none runs; imports nothing."""
+    ipython = sys.modules.get("IPython")
+    return getattr(ipython, "get_ipython", lambda: None)()
+
+
 def in_kernel() -> bool:
     """Return whether a Jupyter front end shows this process's output."""
-    ipython = sys.modules.get("IPython")
-    shell: Any = getattr(ipython, "get_ipython", lambda: None)()
-    return getattr(shell, "kernel", None) is not None
+    return getattr(current_shell(), "kernel", None) is not None
 
 
 def new_display_id() -> str:
@@ -263,11 +267,14 @@ def new_display_id() -> str:
     return f"hyperllama-{uuid.uuid4().hex}"
 
 
-def _publish(bundle: dict[str, Any], metadata: dict[str, Any], id_: str, update: bool) -> None:
+def display_bundle(
+    bundle: Mapping[str, Any], metadata: Mapping[str, Any], id_: str, update: bool = False
+) -> None:
+    """Display a bundle under an id, or put it in the place of what has that id."""
     from IPython.display import display, update_display
 
     show: Callable[..., object] = update_display if update else display
-    show(bundle, raw=True, display_id=id_, metadata=metadata)
+    show(dict(bundle), raw=True, display_id=id_, metadata=dict(metadata))
 
 
 def _wording(line: str) -> str:

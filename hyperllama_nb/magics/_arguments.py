@@ -82,8 +82,8 @@ def parse(line: str, fill: Callable[[str], str] = str) -> Namespace:
         raise UsageError(f"Two variables are named: {assigned['name']} and {args.out}.")
     args.quiet = assigned is not None
     args.out = assigned["name"] if assigned else args.out
+    args.model = named_model(args)
     _check(args)
-    args.model = args.model or args.name
     if args.think is not None:
         args.think = THINK[args.think]
     given: dict[str, Any] = options_from(args)
@@ -153,10 +153,16 @@ def _with_level(words: list[str]) -> list[str]:
     ]
 
 
-def _check(args: Namespace) -> None:
-    """Raise UsageError for what cannot be, or cannot be together."""
+def named_model(args: Namespace) -> str | None:
+    """Return the model that a line names, as its first word or by -m; raises UsageError for two."""
     if args.name and args.model and args.name != args.model:
         raise UsageError(f"Two models are named: {args.name} and {args.model}. Leave one out.")
+    found: str | None = args.model or args.name
+    return found
+
+
+def _check(args: Namespace) -> None:
+    """Raise UsageError for what cannot be, or cannot be together."""
     if args.out is not None and (not args.out.isidentifier() or keyword.iskeyword(args.out)):
         raise UsageError(f"-O needs the name of a variable, and {args.out!r} is none.")
     for name, _ in args.option or ():

@@ -169,13 +169,11 @@ def _error(magics: "HyperLlamaMagics", args: Namespace) -> "CellError | None":
 
 def _ask(magics: "HyperLlamaMagics", args: Namespace, text: str) -> str:
     """Stream the answer into this cell as a `%%llm` would, outside any conversation; return it."""
-    from hyperllama_nb.magics._arguments import parse
+    from hyperllama_nb.magics._arguments import named_model, parse
     from hyperllama_nb.magics._cell import Cell
 
-    if args.name and args.model and args.name != args.model:
-        raise UsageError(f"Two models are named: {args.name} and {args.model}. Leave one out.")
     line = parse("--verbatim --no-history")
-    line.model = args.model or args.name
+    line.model = named_model(args)
     line.options, line.keep_alive, line.stats = options_from(args), args.keep_alive, args.stats
     Cell(magics, line, text).run()
     shell: Any = magics.shell

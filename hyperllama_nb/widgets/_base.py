@@ -11,7 +11,7 @@ from typing import Any
 import anywidget
 from traitlets import Unicode
 
-from hyperllama_nb.display.sinks import in_kernel, new_display_id
+from hyperllama_nb.display.sinks import display_bundle, in_kernel, new_display_id
 from hyperllama_nb.errors import HyperLlamaError
 
 _STATIC = files("hyperllama_nb.widgets") / "static"
@@ -74,7 +74,7 @@ class Widget(anywidget.AnyWidget):
             # the interpreter may be on its way out: a widget is closed when it is dropped, too
             if self._shown and in_kernel() and not sys.is_finalizing():
                 self._refresh()
-                _publish(self._line("has ended"), self._view_id, update=True)
+                display_bundle(self._line("has ended"), {}, self._view_id, update=True)
             self._ended = True
         super().close()
         # ipywidgets takes the forms of a closed widget away, and ours are as true as before
@@ -121,7 +121,7 @@ class Widget(anywidget.AnyWidget):
             kept = self._static()
             if kept != self._kept:
                 self._kept = kept
-                _publish(kept, self._kept_id, update=True)
+                display_bundle(kept, {}, self._kept_id, update=True)
 
     def _start(self, work: Callable[..., object], *args: Any, name: str) -> threading.Thread:
         """Run `work` in a thread whose output goes where that of the caller goes."""
@@ -153,13 +153,13 @@ class Widget(anywidget.AnyWidget):
         with self._lock:
             kept = self._static()
             if not in_kernel() or self._ended:
-                _publish(kept, self._kept_id)
+                display_bundle(kept, {}, self._kept_id)
                 return
             view, metadata = super()._repr_mimebundle_() or ({}, {})
             # in a file that is opened without the kernel, this is all that is left of the view
             line = self._line("needs its kernel; what it showed last is below")
-            _publish({**view, **line}, self._view_id, metadata)
-            _publish(kept, self._kept_id)
+            display_bundle({**view, **line}, metadata, self._view_id)
+            display_bundle(kept, {}, self._kept_id)
             self._shown, self._kept = True, kept
 
     def _handle(self, _widget: object, content: Any, _buffers: object) -> None:
@@ -167,16 +167,3 @@ class Widget(anywidget.AnyWidget):
             self._received(content)
         except HyperLlamaError as error:
             self._tell("error", message=str(error))
-
-
-def _publish(
-    bundle: Mapping[str, Any],
-    display_id: str,
-    metadata: Mapping[str, Any] | None = None,
-    *,
-    update: bool = False,
-) -> None:
-    from IPython.display import display, update_display
-
-    show: Callable[..., object] = update_display if update else display
-    show(dict(bundle), raw=True, display_id=display_id, metadata=dict(metadata or {}))

@@ -5,7 +5,7 @@ import weakref
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from hyperllama_nb.display.sinks import in_kernel, new_display_id
+from hyperllama_nb.display.sinks import display_bundle, in_kernel, new_display_id
 
 if TYPE_CHECKING:
     from hyperllama_nb.widgets._live import Live
@@ -42,7 +42,7 @@ class Shown:
         if self._live is not None:
             bundle = {**self._live.view(), "text/plain": LOST}
         self._ids.append(new_display_id())
-        show(bundle, self._ids[-1])
+        display_bundle(bundle, {}, self._ids[-1])
         if in_kernel() and self._live is None and len(self._ids) == 1:
             _events().register("post_run_cell", self._after_cell)
 
@@ -61,7 +61,7 @@ class Shown:
 
     def keep(self) -> None:
         """Put the picture as it is into one more output, which stays as it is."""
-        show(self._picture(), new_display_id())
+        display_bundle(self._picture(), {}, new_display_id())
 
     def end(self) -> None:
         """Leave pictures in the place of what is live."""
@@ -85,7 +85,7 @@ class Shown:
         self._pictured = time.monotonic()
         bundle = self._picture()
         for each in self._ids:
-            show(bundle, each, update=True)
+            display_bundle(bundle, {}, each, update=True)
 
     def _after_cell(self, _result: object) -> None:
         # Executing programs heed only messages that belong to the cell which runs.
@@ -113,14 +113,6 @@ class Cells:
             monitors = weakref.WeakSet()
         monitors.add(monitor)
         self._shown[cell] = (run, monitors)
-
-
-def show(bundle: Bundle, display_id: str, *, update: bool = False) -> None:
-    """Display a bundle, or put it in the place of what has the id."""
-    from IPython.display import display, update_display
-
-    publish: Callable[..., object] = update_display if update else display
-    publish(dict(bundle), raw=True, display_id=display_id)
 
 
 def cell_id() -> str | None:

@@ -98,5 +98,5 @@ def page(shell: InteractiveShell, monkeypatch: pytest.MonkeyPatch) -> Page:
     found = Page()
     shell.kernel = found
     monkeypatch.setattr("hyperllama_nb.display.sinks.in_kernel", lambda: True)
-    monkeypatch.setattr("hyperllama_nb.display.sinks._publish", found.publish)
+    monkeypatch.setattr("hyperllama_nb.display.sinks.display_bundle", found.publish)
     return found

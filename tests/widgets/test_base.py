@@ -34,11 +34,11 @@ def published(monkeypatch):
     """Return what a kernel would publish."""
     found = []
 
-    def publish(bundle, display_id, metadata=None, *, update=False):
+    def publish(bundle, _metadata, display_id, update=False):
         found.append((display_id, update, bundle))
 
     monkeypatch.setattr(_base, "in_kernel", lambda: True)
-    monkeypatch.setattr(_base, "_publish", publish)
+    monkeypatch.setattr(_base, "display_bundle", publish)
     return found
 
 

@@ -49,7 +49,7 @@ class Notebook:
         self.cell, self.run = "c1", "r1"
         self.hooks = []
 
-    def show(self, bundle, display_id, *, update=False):
+    def show(self, bundle, _metadata, display_id, update=False):
         assert update == (display_id in self.outputs)
         self.outputs[display_id] = dict(bundle)
         self.updates += update
@@ -72,7 +72,7 @@ class Notebook:
 @pytest.fixture
 def notebook(monkeypatch):
     made = Notebook()
-    monkeypatch.setattr(_shown, "show", made.show)
+    monkeypatch.setattr(_shown, "display_bundle", made.show)
     monkeypatch.setattr(_shown, "_parent", made.parent)
     monkeypatch.setattr(_shown, "_events", lambda: made)
     for module in (_shown, monitor):
@@ -342,7 +342,9 @@ def test_a_monitor_that_saw_nothing_says_so():
 
 def test_a_terminal_gets_the_table(monkeypatch):
     shown = []
-    monkeypatch.setattr(_shown, "show", lambda bundle, _id: shown.append(bundle["text/plain"]))
+    monkeypatch.setattr(
+        _shown, "display_bundle", lambda bundle, *_: shown.append(bundle["text/plain"])
+    )
     with hosting("thread"):
         watched = Monitor(interval=0.05)
         watched._ipython_display_()
