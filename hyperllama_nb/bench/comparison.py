@@ -60,6 +60,11 @@ def block_value(requests: Sequence[Request], metric: str) -> float | None:
     return percentile((each for one in measured(requests) for each in values(one)), 50)
 
 
+def label_of(metric: str) -> str:
+    """Return what a compared number is called."""
+    return "output tokens/s" if metric == "output_rate" else METRICS[metric].label
+
+
 def compare(
     requests: Iterable[Request],
     first: str,
@@ -83,11 +88,10 @@ def compare(
     more = metric == "output_rate" or METRICS[metric].more_is_better
     logs = [math.log(one / other) * (1 if more else -1) for one, other in pairs]
     found = mean_interval(logs, level, seed)
-    label = "output tokens/s" if metric == "output_rate" else METRICS[metric].label
     word: Verdict = "not resolved" if found is None else verdict(found.mean, found.low, found.high)
     result = Comparison(
         metric,
-        label,
+        label_of(metric),
         cell,
         first,
         second,

@@ -1,124 +1,200 @@
-"""Pictures of a summary: ratios with intervals, load times by phase, lines over the load."""
+"""Pictures of a run: running medians, distributions, numbers over the load, and those in bars."""
 
 from collections.abc import Mapping, Sequence
-from html import escape
-from math import exp, log
 from typing import Any
 
-from hyperllama_nb.display import charts
+from hyperllama_nb.bench.bars import forest, waterfall
+from hyperllama_nb.bench.drawing import Frame, Style, hover, path, style, text
+from hyperllama_nb.bench.live import Curve
 
-WIDTH = 640
-"""Pixels; a page scales the picture to its own width."""
-
-_ROW, _LEFT, _RIGHT = 26, 250, 120
-_SHADES = (0.85, 0.6, 0.4, 0.25, 0.15)
-
-HATCH = (
-    '<defs><pattern id="hatch" width="6" height="6" patternUnits="userSpaceOnUse" '
-    'patternTransform="rotate(45)"><path d="M0 0V6" stroke="currentColor" stroke-width="2" '
-    'stroke-opacity="0.45"/></pattern></defs>'
-)
+__all__ = ["against_load", "curves", "ecdfs", "forest", "waterfall"]
 
 
-def forest(rows: Sequence[Mapping[str, Any]], *, hatched: bool) -> str:
-    """Return a row per ratio, its interval as a bar around its point, on a logarithmic axis.
+def curves(curves: Sequence[Curve], title: str, unit: str) -> str:
+    """Return a line per target with its interval as a band; empty without a point.
 
-    A row has `label`, `ratio`, `low` and `high`; those without numbers are left out. `hatched`
-    marks that the two sides are not comparable.
+    `unit` is that of the values ("s", "tokens/s"); the order of the curves gives their styles.
     """
-    known = [row for row in rows if row["ratio"] and row["low"] and row["high"]]
-    if not known:
-        return ""
-    reach = max(abs(log(row[end])) for row in known for end in ("low", "high"))
-    reach = max(reach, log(1.1)) * 1.1
-    height = len(known) * _ROW + 44
-
-    def across(ratio: float) -> float:
-        part = max(-1.0, min(1.0, log(ratio) / reach))
-        return _LEFT + (WIDTH - _LEFT - _RIGHT) * (part + 1) / 2
-
-    one = across(1.0)
-    parts = [_head(height, "Ratios with their intervals"), HATCH]
-    parts.append(f'<path d="M{one:.1f} 8V{height - 30}" stroke-dasharray="3 3"/>')
-    for number, row in enumerate(known):
-        y = 20 + number * _ROW
-        low, middle, high = (across(row[name]) for name in ("low", "ratio", "high"))
-        fill = "url(#hatch)" if hatched else "currentColor"
-        parts.append(
-            f'<rect x="{low:.1f}" y="{y - 6}" width="{max(1.0, high - low):.1f}" height="12" '
-            f'fill="{fill}" fill-opacity="{1 if hatched else 0.3}" stroke-opacity="0.6"/>'
-            f'<circle cx="{middle:.1f}" cy="{y}" r="3.5" fill="currentColor"/>'
-            + _text(8, y + 4, row["label"])
-            + _text(
-                WIDTH - _RIGHT + 10,
-                y + 4,
-                f"{row['ratio']:.2f}x [{row['low']:.2f}, {row['high']:.2f}]",
-            )
-        )
-    parts.append(_text(_LEFT, height - 10, f"{1 / exp(reach):.2f}x"))
-    parts.append(_text(one, height - 10, "1x", "middle"))
-    parts.append(_text(WIDTH - _RIGHT, height - 10, f"{exp(reach):.2f}x", "end"))
-    return "".join([*parts, "</svg>"])
-
-
-def waterfall(loads: Sequence[Mapping[str, Any]]) -> str:
-    """Return a bar per load, split into its phases, on one axis of seconds."""
-    known = [load for load in loads if load["seconds"]]
-    if not known:
-        return ""
-    most = max(load["seconds"] for load in known)
-    height = len(known) * _ROW + 20
-    parts = [_head(height, "Load times by phase")]
-    for number, load in enumerate(known):
-        y, x = 10 + number * _ROW, float(_LEFT)
-        parts.append(_text(8, y + 12, f"{load['target']}, {load['label']}"))
-        for index, phase in enumerate(load["phases"]):
-            wide = (WIDTH - _LEFT - _RIGHT) * phase["seconds"] / most
-            told = f"{phase['name']}: {phase['seconds']:.2f} s"
-            parts.append(
-                f'<rect x="{x:.1f}" y="{y}" width="{max(0.5, wide):.1f}" height="16" '
-                f'fill="currentColor" fill-opacity="{_SHADES[index % len(_SHADES)]}" '
-                f'stroke-opacity="0.5"><title>{escape(told)}</title></rect>'
-            )
-            x += wide
-        parts.append(_text(x + 8, y + 12, f"{load['seconds']:.2f} s"))
-    return "".join([*parts, "</svg>"])
-
-
-def over_load(summary: Mapping[str, Any], metric: str, title: str, statistic: str = "p50") -> str:
-    """Return a line per target over the cells; nothing for a single cell."""
-    cells = summary["cells"]
-    if len(cells) < 2:
-        return ""
-    series = [
-        charts.Series(
-            target,
-            [
-                (cell["targets"].get(target, {}).get("metrics", {}).get(metric) or {}).get(
-                    statistic
-                )
-                for cell in cells
-            ],
-        )
-        for target in summary["targets"][: len(charts.LINES)]
+    drawn = [(style(place), curve) for place, curve in enumerate(curves) if curve.xs]
+    ys = [
+        value
+        for _, curve in drawn
+        for value in (*curve.middle, *curve.low, *curve.high)
+        if value is not None
     ]
-    if not any(value is not None for line in series for value in line.values):
+    if not ys:
         return ""
-    panel = charts.Panel(title, series)
-    ends = (cells[0]["label"], cells[-1]["label"])
-    return charts.svg([panel], list(range(len(cells))), title, ends=ends)
+    factor, unit = _unit(unit, max(ys))
+    frame = Frame(
+        title,
+        [(curve.target, look) for look, curve in drawn],
+        x=(0, max(curve.xs[-1] for _, curve in drawn)),
+        y=_span([factor * value for value in ys]),
+        below="answers",
+        beside=unit,
+    )
+    for look, curve in drawn:
+        frame.add(_band(frame, look, curve, factor))
+    for look, curve in drawn:
+        points = [
+            (frame.x.at(x), frame.y.at(factor * y))
+            for x, y in zip(curve.xs, curve.middle, strict=True)
+        ]
+        ends = [
+            "?" if end is None else f"{factor * end:.3g}" for end in (curve.low[-1], curve.high[-1])
+        ]
+        told = (
+            f"{curve.target}: {factor * curve.middle[-1]:.3g} {unit} [{ends[0]}, {ends[1]}] "
+            f"after {curve.xs[-1]:.0f} answers"
+        )
+        frame.add(look.line(path(points), told), look.point(*points[-1], told))
+    return frame.picture()
 
 
-def _head(height: int, title: str) -> str:
+def _band(frame: Frame, look: Style, curve: Curve, factor: float) -> str:
+    edge = [
+        (frame.x.at(x), frame.y.at(factor * low), frame.y.at(factor * high))
+        for x, low, high in zip(curve.xs, curve.low, curve.high, strict=True)
+        if low is not None and high is not None
+    ]
+    if len(edge) < 2:
+        return ""
+    there = [(x, high) for x, _, high in edge]
+    back = [(x, low) for x, low, _ in reversed(edge)]
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '
-        f'width="{WIDTH}" height="{height}" role="img" fill="none" stroke="currentColor" '
-        f'font-family="sans-serif" font-size="12"><title>{escape(title)}</title>'
+        f'<path d="{path(there + back)}z" fill="{look.colour}" fill-opacity="0.18" stroke="none"/>'
     )
 
 
-def _text(x: float, y: float, text: str, anchor: str = "start") -> str:
-    return (
-        f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="currentColor" '
-        f'stroke="none">{escape(text)}</text>'
+def ecdfs(
+    series: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    title: str,
+    unit: str,
+    limit: float | None = None,
+) -> str:
+    """Return the share of values up to each value, in steps, a line per target.
+
+    `series` has what `live.ecdf` returns by target, in the run's order; `limit` is an objective
+    in the unit of the values, drawn as a dashed vertical.
+    """
+    drawn = [(style(k), *entry) for k, entry in enumerate(series.items()) if entry[1][0]]
+    values = [value for _, _, (xs, _) in drawn for value in (xs[0], xs[-1])]
+    if not values:
+        return ""
+    values += [] if limit is None else [limit]
+    factor, unit = _unit(unit, max(values))
+    low, high = factor * min(values), factor * max(values)
+    log_x = low > 0 and high > 20 * low
+    ends = (low / 1.1, high * 1.1) if log_x else _span([low, high])
+    frame = Frame(
+        title,
+        [(name, look) for look, name, _ in drawn],
+        x=ends,
+        y=(0, 100),
+        below=unit + (", logarithmic" if log_x else ""),
+        beside="% of the answers",
+        log_x=log_x,
     )
+    for look, name, (xs, shares) in drawn:
+        steps = [f"M{frame.x.at(factor * xs[0]):.1f} {frame.y.at(0):.1f}"]
+        for x, share in zip(xs, shares, strict=True):
+            steps.append(f"H{frame.x.at(factor * x):.1f}V{frame.y.at(100 * share):.1f}")
+        middle = next(x for x, share in zip(xs, shares, strict=True) if share >= 0.5)
+        told = f"{name}: half within {factor * middle:.3g} {unit}"
+        frame.add(
+            look.line("".join([*steps, f"H{frame.x.end}"]), told),
+            look.point(frame.x.at(factor * middle), frame.y.at(50), told),
+        )
+    if limit is not None:
+        x = frame.x.at(factor * limit)
+        told = f"objective {factor * limit:.3g} {unit}"
+        right = x < (frame.x.begin + frame.x.end) / 2
+        frame.add(
+            f'<path d="M{x:.1f} {frame.top}V{frame.bottom}" stroke-dasharray="5 4" '
+            f'stroke-width="1.5">{hover(told)}</path>',
+            text(x + (6 if right else -6), frame.bottom - 8, told, "start" if right else "end"),
+        )
+    return frame.picture()
+
+
+def against_load(summary: Mapping[str, Any], metric: str, title: str) -> str:
+    """Return the median over the load that was measured, a line per target; a bar reaches to p90.
+
+    The load is the mean number of requests in flight, so that loads at a fixed number and at a
+    fixed rate lie on one axis. Results of other tools are hollow marks without a line. Empty where
+    there is but one point in all.
+    """
+    targets: list[str] = summary["targets"]
+    lines = {name: _points(summary, name, metric) for name in targets}
+    overlays = [
+        (each, (each["in_flight"], (each["metrics"].get(metric) or {}).get("p50")))
+        for each in summary["overlays"]
+    ]
+    others = [(each, at) for each, at in overlays if None not in at]
+    if max(map(len, lines.values()), default=0) < 2 and not others:
+        return ""
+    found = [point for line in lines.values() for point in line]
+    xs = [point["x"] for point in found] + [at[0] for _, at in others]
+    ys = [value for point in found for value in (point["p50"], point["p90"]) if value is not None]
+    ys += [at[1] for _, at in others]
+    if not ys:
+        return ""
+    factor, unit = _unit(summary["definitions"][metric]["unit"], max(ys))
+    log_x = min(xs) > 0 and max(xs) > 6 * min(xs)
+    styles = {name: style(place) for place, name in enumerate(targets)}
+    hollow = [style(len(targets) + place) for place in range(len(others))]
+    frame = Frame(
+        title,
+        [(name, styles[name]) for name in targets if lines[name]]
+        + [(each["label"], look) for (each, _), look in zip(others, hollow, strict=True)],
+        x=(min(xs) / 1.15, max(xs) * 1.15) if log_x else (0, max(xs) * 1.06),
+        y=(0, factor * max(ys) * 1.05),
+        below="requests in flight, on average" + (", logarithmic" if log_x else ""),
+        beside=unit,
+        log_x=log_x,
+    )
+    for name, line in lines.items():
+        _line(frame, styles[name], name, line, factor, unit)
+    for (each, at), look in zip(others, hollow, strict=True):
+        told = f"{each['tool']}: {each['label']}: {factor * at[1]:.3g} {unit}"
+        frame.add(look.point(frame.x.at(at[0]), frame.y.at(factor * at[1]), told, filled=False))
+    return frame.picture()
+
+
+def _points(summary: Mapping[str, Any], name: str, metric: str) -> list[dict[str, Any]]:
+    points = []
+    for cell in summary["cells"]:
+        numbers = cell["targets"][name]
+        values = numbers["metrics"].get(metric) or {}
+        if numbers["in_flight"] is not None and values.get("p50") is not None:
+            points.append({"x": numbers["in_flight"], "cell": cell["label"], **values})
+    return sorted(points, key=lambda point: point["x"])
+
+
+def _line(
+    frame: Frame, look: Style, name: str, line: list[dict[str, Any]], factor: float, unit: str
+) -> None:
+    places = [(frame.x.at(each["x"]), frame.y.at(factor * each["p50"])) for each in line]
+    frame.add(look.line(path(places)) if places else "")
+    for (x, y), each in zip(places, line, strict=True):
+        told = f"{name}, {each['cell']}: median {factor * each['p50']:.3g} {unit}"
+        if each["p90"] is not None:
+            told += f", p90 {factor * each['p90']:.3g} {unit}"
+            end = frame.y.at(factor * each["p90"])
+            bar = f"M{x:.1f} {y:.1f}V{end:.1f}M{x - 4:.1f} {end:.1f}h8"
+            frame.add(f'<path d="{bar}" stroke="{look.colour}" stroke-width="1.2"/>')
+        frame.add(look.point(x, y, f"{told}; {each['x']:.3g} in flight"))
+
+
+def _unit(unit: str, most: float) -> tuple[float, str]:
+    """Return what values are multiplied by to be read well, and the unit they then have."""
+    if unit == "s" and most < 1:
+        return 1e3, "ms"
+    return (100.0, "%") if unit == "share" else (1.0, unit)
+
+
+def _span(values: Sequence[float]) -> tuple[float, float]:
+    """Return the ends of an axis: from 0, unless that would press the values together."""
+    low, high = min(values), max(values)
+    room = 0.06 * (high - low) or 0.1 * abs(high) or 1.0
+    return (0.0 if 0 <= low < 0.35 * high else low - room), high + room

@@ -22,9 +22,11 @@ METRICS = {
 def max_benchmark(path: Path) -> dict[str, Any]:
     """Return what a result file of `max benchmark` says about one target in one cell.
 
-    It has `label`, `requests` and `metrics`, as a target in the summary of a run; times are in
-    seconds, and a number that the file lacks is None. Its throughputs are left out: their
-    percentiles run the other way, and its rate of prompt tokens includes the time in the queue.
+    It has `label`, `requests`, `metrics` and `in_flight`, as a target in the summary of a run;
+    times are in seconds, and a number that the file lacks is None. Its throughputs are left out:
+    their percentiles run the other way, and its rate of prompt tokens includes the time in the
+    queue. What was in flight on average follows from Little's law: answers per second times their
+    mean latency.
     Raises InvalidFileError for another kind of file.
     """
     try:
@@ -36,6 +38,8 @@ def max_benchmark(path: Path) -> dict[str, Any]:
             f"{path} is no result of a text run of `max benchmark`: write one with its option "
             "--result-filename."
         )
+    metrics = {name: _metric(found, *source) for name, source in METRICS.items()}
+    rate, latency = found.get("request_throughput"), metrics["e2e"]["mean"]
     return {
         "label": _label(found),
         "tool": "max benchmark",
@@ -47,7 +51,8 @@ def max_benchmark(path: Path) -> dict[str, Any]:
             ),
             "warm_up": found.get("excluded_successful") or 0,
         },
-        "metrics": {name: _metric(found, *source) for name, source in METRICS.items()},
+        "metrics": metrics,
+        "in_flight": None if None in (rate, latency) else rate * latency,
     }
 
 

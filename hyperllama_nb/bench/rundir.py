@@ -54,7 +54,7 @@ def write(
     try:
         _json(place / "manifest.json", {"schema": SCHEMA, **manifest})
         _json(place / "summary.json", {"schema": SCHEMA, **summary})
-        (place / "report.html").write_text(report(manifest, summary), encoding="utf-8")
+        (place / "report.html").write_text(report(manifest, summary, requests), encoding="utf-8")
         told = _requests(place, requests)
         place.chmod(0o755)
         os.replace(place, directory)  # noqa: PTH105 - it replaces an empty directory too

@@ -1,8 +1,9 @@
-"""Percentiles, and intervals of a mean: Student's t for few values, a bootstrap for more."""
+"""Percentiles and intervals: of a mean, of a quantile, of a share, of a slope."""
 
 import math
 from collections.abc import Iterable, Sequence
-from statistics import NormalDist, fmean, stdev
+from functools import lru_cache
+from statistics import NormalDist, fmean, linear_regression, stdev
 from typing import NamedTuple
 
 import numpy as np
@@ -53,6 +54,70 @@ def mean_interval(values: Sequence[float], level: float = 0.95, seed: int = 0) -
         return _bca(values, level, seed)
     half = t_quantile((1 + level) / 2, len(values) - 1) * stdev(values) / math.sqrt(len(values))
     return Interval(mean, mean - half, mean + half, "t")
+
+
+@lru_cache(maxsize=4096)
+def quantile_ranks(
+    count: int, share: float = 0.5, level: float = 0.95
+) -> tuple[int | None, int | None]:
+    """Return the ranks, from 1, of the sorted values between which their source's quantile lies.
+
+    Exact for any continuous source of independent values: how many of them are below the quantile
+    is binomial, and each tail gets half of what the level leaves (David and Nagaraja, Order
+    Statistics, 7.1). An end is None where no value is far enough out: at 95 % the median needs 6
+    values, and the 90th, 95th and 99th percentile need 36, 72 and 368 for both ends.
+    """
+    if count < 1:
+        return None, None
+    # beyond nine standard deviations nothing is left of a binomial distribution
+    reach = 9 * math.sqrt(count * share * (1 - share)) + 9
+    start = max(0, math.floor(count * share - reach))
+    places = np.arange(start, min(count, math.ceil(count * share + reach)) + 1)
+    steps = np.log((count - places[:-1]) / (places[:-1] + 1) * share / (1 - share))
+    logs = np.concatenate([[0.0], np.cumsum(steps)])
+    parts = np.exp(logs - logs.max())
+    below, tail = np.cumsum(parts / parts.sum()), (1 - level) / 2
+    low = start + int(np.searchsorted(below, tail, side="right"))
+    high = start + int(np.argmax(below >= 1 - tail)) + 1
+    return (low or None), (high if high <= count else None)
+
+
+def quantile_interval(
+    values: Sequence[float], share: float = 0.5, level: float = 0.95
+) -> tuple[float | None, float | None]:
+    """Return the two order statistics of `quantile_ranks`; `values` are sorted already."""
+    low, high = quantile_ranks(len(values), share, level)
+    return (None if low is None else values[low - 1]), (None if high is None else values[high - 1])
+
+
+def wilson(good: int, of: int, level: float = 0.95) -> tuple[float, float] | None:
+    """Return the score interval of a share (Wilson 1927); None without any trial.
+
+    Other than the share's own standard error it stays within 0 and 1, also where all are good.
+    """
+    if not of:
+        return None
+    z, share = NormalDist().inv_cdf((1 + level) / 2), good / of
+    middle = (share + z * z / (2 * of)) / (1 + z * z / of)
+    half = z / (1 + z * z / of) * math.sqrt(share * (1 - share) / of + z * z / (4 * of * of))
+    # at the ends the two terms are equal but for rounding
+    low, high = middle - half, middle + half
+    return (0.0 if good == 0 else low), (1.0 if good == of else high)
+
+
+def slope(xs: Sequence[float], ys: Sequence[float], level: float = 0.95) -> Interval | None:
+    """Return the least-squares slope of ys over xs with its interval by Student's t.
+
+    None for fewer than three points or for a single x.
+    """
+    if len(xs) < 3 or max(xs) == min(xs):
+        return None
+    line = linear_regression(xs, ys)
+    rest = sum((y - line.intercept - line.slope * x) ** 2 for x, y in zip(xs, ys, strict=True))
+    spread = sum((x - fmean(xs)) ** 2 for x in xs)
+    error = math.sqrt(rest / (len(xs) - 2) / spread)
+    half = t_quantile((1 + level) / 2, len(xs) - 2) * error
+    return Interval(line.slope, line.slope - half, line.slope + half, "least squares")
 
 
 def _bca(values: Sequence[float], level: float, seed: int) -> Interval:

@@ -2,14 +2,18 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from statistics import fmean
 from typing import Any
 
-from hyperllama_nb.bench.comparison import compare_all
+from hyperllama_nb.bench.comparison import COMPARED, Comparison, compare, compare_all, noise_floor
 from hyperllama_nb.bench.experiment import Loaded, Outcome
+from hyperllama_nb.bench.goodput import attained
 from hyperllama_nb.bench.metrics import METRICS
 from hyperllama_nb.bench.records import Cell, Request
 from hyperllama_nb.bench.statistics import summary as statistics
-from hyperllama_nb.bench.throughput import measured, system
+from hyperllama_nb.bench.throughput import Objectives, measured, system
+from hyperllama_nb.bench.validity import drifts, lag
 
 PLOTTED = frozenset({"ttft", "tpot", "output_rate"})
 
@@ -22,15 +26,28 @@ OUTPUT_RATE = {
 }
 
 
-def summarise(outcome: Outcome, fairness: Sequence[Mapping[str, str]] = ()) -> dict[str, Any]:
+def summarise(
+    outcome: Outcome,
+    fairness: Sequence[Mapping[str, str]] = (),
+    *,
+    objectives: Objectives | None = None,
+    same: tuple[str, str] | None = None,
+    overlays: Sequence[Mapping[str, Any]] = (),
+) -> dict[str, Any]:
     """Return the summary; `fairness` has rows of `rule`, `state` and `reason`.
 
-    Comparisons take the blocks that were measured whole. A number that is unknown is None.
+    Comparisons take the blocks that were measured whole. `same` are two targets that are one
+    engine, measured twice: they give the noise floor, and the second is compared with no other.
+    `overlays` are results of other tools (`importing`), which are shown and never compared. A
+    number that is unknown is None.
     """
     plan, whole = outcome.plan, set(outcome.blocks)
-    names = [target.name for target in plan.targets]
+    names, cells = [target.name for target in plan.targets], [cell.name for cell in plan.cells]
     kept = [request for request in outcome.requests if request.block in whole]
-    compared = compare_all(kept, names, [cell.name for cell in plan.cells], seed=plan.seed)
+    others = [name for name in names if same is None or name != same[1]]
+    compared = compare_all(kept, others, cells, seed=plan.seed)
+    noise = _noise(kept, same, cells, plan.seed)
+    limits = objectives or Objectives()
     models = sorted({target.model for target in plan.targets})
     return {
         "title": f"{', '.join(models)}: {', '.join(names)}",
@@ -38,14 +55,25 @@ def summarise(outcome: Outcome, fairness: Sequence[Mapping[str, str]] = ()) -> d
         "note": outcome.note,
         "blocks": len(whole),
         "targets": names,
+        "targets_same": None if same is None else list(same),
+        "noise_floor": noise,
+        "objectives": asdict(limits),
         "cells": [
             {
                 "label": cell.name,
-                "targets": {name: _numbers(outcome.requests, name, cell) for name in names},
-                "comparisons": [each.plain() for each in compared if each.cell == cell.name],
+                "concurrency": cell.concurrency,
+                "rate": cell.rate,
+                "targets": {name: _numbers(outcome.requests, name, cell, limits) for name in names},
+                "comparisons": [
+                    each.plain() | {"above_noise": _above(each, noise)}
+                    for each in compared
+                    if each.cell == cell.name
+                ],
             }
             for cell in plan.cells
         ],
+        "drift": drifts(kept, names, cells),
+        "overlays": [dict(each) for each in overlays],
         "fairness": [dict(row) for row in fairness],
         "comparable": all(row["state"] != "fail" for row in fairness),
         "loads": [_load(load) for load in outcome.loads],
@@ -65,12 +93,37 @@ def summarise(outcome: Outcome, fairness: Sequence[Mapping[str, str]] = ()) -> d
     }
 
 
-def _numbers(requests: Sequence[Request], name: str, cell: Cell) -> dict[str, Any]:
+def _noise(
+    requests: Sequence[Request], same: tuple[str, str] | None, cells: Sequence[str], seed: int
+) -> dict[str, float] | None:
+    """Return by number the share below which no difference is visible; None if nothing tells."""
+    if same is None:
+        return None
+    found = {}
+    for metric in COMPARED:
+        pairs = [compare(requests, *same, cell, metric, seed=seed) for cell in cells]
+        share = noise_floor(pairs)
+        if share is not None:
+            found[pairs[0].label] = share
+    return found or None
+
+
+def _above(found: Comparison, noise: Mapping[str, float] | None) -> bool | None:
+    """Tell whether a difference is greater than what one engine differs by from itself."""
+    if noise is None or found.ratio is None or found.label not in noise:
+        return None
+    return max(found.ratio, 1 / found.ratio) > 1 + noise[found.label]
+
+
+def _numbers(
+    requests: Sequence[Request], name: str, cell: Cell, objectives: Objectives
+) -> dict[str, Any]:
     own = [each for each in requests if each.target == name and each.cell == cell.name]
     kept = measured(own)
     states = Counter(request.status for request in kept)
-    blocks = sorted({request.block for request in kept})
-    rates = [system([each for each in kept if each.block == b]).output_rate for b in blocks]
+    numbers = sorted({request.block for request in kept})
+    blocks = [system([each for each in kept if each.block == number]) for number in numbers]
+    flying = [block.in_flight for block in blocks if block.in_flight is not None]
     metrics = {
         key: statistics(value for request in kept for value in metric.values(request))
         for key, metric in METRICS.items()
@@ -82,7 +135,11 @@ def _numbers(requests: Sequence[Request], name: str, cell: Cell) -> dict[str, An
             "incomplete": states["incomplete"],
             "warm_up": len(own) - len(kept),
         },
-        "metrics": {**metrics, "output_rate": statistics(rates)},
+        "metrics": {**metrics, "output_rate": statistics(block.output_rate for block in blocks)},
+        "in_flight": fmean(flying) if flying else None,
+        "goodput": attained(own, objectives).plain(),
+        "steady": all(block.steady for block in blocks) if blocks else None,
+        **lag(kept).plain(),
     }
 
 

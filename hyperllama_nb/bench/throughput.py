@@ -32,13 +32,17 @@ class Window:
 
 @dataclass(frozen=True)
 class System:
-    """Rates per second in the window of one block; shares run from 0 to 1, over all requests."""
+    """Rates per second in the window of one block; shares run from 0 to 1, over all requests.
+
+    `in_flight` is the time average of the number of requests under way, an exact step function as
+    in AIPerf's sweep line; vLLM counts them per second.
+    """
 
     output_rate: float | None
     prompt_rate: float | None
     request_rate: float | None
     goodput: float | None
-    good_share: float | None
+    in_flight: float | None
     failed_share: float | None
     incomplete_share: float | None
     steady: bool
@@ -100,19 +104,22 @@ def system(requests: Sequence[Request], objectives: Objectives | None = None) ->
     inside = [request for request in done if span.start <= request.finished <= span.end]
     tokens = [_tokens_in(request, span) for request in done]
     prompts = [request.prompt_tokens for request in inside]
-    good = [is_good(request, objectives or Objectives()) for request in kept]
-    good_inside = [is_good(request, objectives or Objectives()) for request in inside]
-    known = None not in good
+    good = [is_good(request, objectives or Objectives()) for request in inside]
     return System(
         output_rate=_rate(tokens, span),
         prompt_rate=_rate(prompts, span),
         request_rate=len(inside) / span.seconds,
-        goodput=good_inside.count(True) / span.seconds if known else None,
-        good_share=good.count(True) / len(kept) if known else None,
+        goodput=None if None in good else good.count(True) / span.seconds,
+        in_flight=sum(_seconds_in(request, span) for request in kept) / span.seconds,
         failed_share=sum(each.status == "failed" for each in kept) / len(kept),
         incomplete_share=sum(each.status == "incomplete" for each in kept) / len(kept),
         steady=span.steady,
     )
+
+
+def _seconds_in(request: Request, span: Window) -> float:
+    start = request.sent if request.rate is None else request.scheduled
+    return max(0.0, min(request.finished, span.end) - max(start, span.start))
 
 
 def _tokens_in(request: Request, span: Window) -> float | None:

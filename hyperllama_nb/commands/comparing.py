@@ -77,7 +77,7 @@ def run(context: "Context", args: Namespace) -> Table:
 
 def table(summary: dict[str, Any]) -> Table:
     """Return medians of every target, and of the first two the ratio with its verdict."""
-    from hyperllama_nb.bench.report import shown
+    from hyperllama_nb.bench.sections import shown
 
     rows = []
     for cell in summary["cells"]:

@@ -1,0 +1,259 @@
+"""Parts of a report as HTML without scripts; everything in them is data and is escaped."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from typing import Any
+
+from hyperllama_nb.bench import figures
+from hyperllama_nb.bench.live import ecdf
+from hyperllama_nb.bench.records import Request
+from hyperllama_nb.display.tables import human_bytes
+
+STYLE = """
+.hl-scroll{overflow-x:auto}
+.hl-table{border-collapse:collapse;margin:.6em 0;font-variant-numeric:tabular-nums}
+.hl-table th,.hl-table td{border:1px solid rgba(128,128,128,.35);padding:.25em .6em;
+text-align:left;vertical-align:top}
+.hl-table th{background:rgba(128,128,128,.12)}
+.hl-verdict,.hl-note{border-left:4px solid rgba(128,128,128,.6);padding:.3em .8em;margin:.4em 0;
+background-color:rgba(128,128,128,.08)}
+.hl-note{border-left-color:#d97706}
+.hl-hatched{background-image:repeating-linear-gradient(45deg,transparent 0 6px,
+rgba(128,128,128,.22) 6px 8px)}
+.hl-state{white-space:nowrap}
+.hl-state::before{display:inline-block;width:1.3em;font-weight:700}
+.hl-pass::before{content:"✓";color:#2f9e6e}.hl-warn::before{content:"!";color:#d97706}
+.hl-fail::before{content:"✗";color:#e5534b}.hl-unknown::before{content:"?";color:#7c8797}
+"""
+"""For the classes of the fragments; the colours read on a light and on a dark page."""
+
+SHOWN = ("mean", "p50", "p90", "p99")
+"""Statistics of the tables; the summary has all of them."""
+
+DISTRIBUTIONS = ("ttft", "tpot", "e2e")
+LOADS_DRAWN = 4
+"""Loads with pictures of their distributions, at most: it bounds the size of a page."""
+
+_STATES = ("succeeded", "failed", "incomplete")
+
+
+def shown(value: float | None, unit: str) -> str:
+    """Return a number as people read it: seconds below one in milliseconds, a dash if unknown.
+
+    >>> shown(0.01234, "s"), shown(1234.5, "tokens/s"), shown(None, "s"), shown(0.5, "share")
+    ('12.3 ms', '1234 tokens/s', '-', '50 %')
+    """
+    if value is None:
+        return "-"
+    if unit == "s":
+        return f"{value * 1000:.3g} ms" if value < 0.9995 else f"{value:.2f} s"
+    if unit == "share":
+        return f"{100 * value:.3g} %"
+    return f"{value:.3g} {unit}".strip() if abs(value) < 999.5 else f"{value:.0f} {unit}".strip()
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table of text; without heads if no column has a name, empty without rows."""
+    body = "".join(
+        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
+    )
+    return _table(columns, body) if body else ""
+
+
+def _table(columns: Sequence[str], body: str) -> str:
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in columns)
+    head = f"<thead><tr>{head}</tr></thead>" if any(columns) else ""
+    return (
+        f'<div class="hl-scroll"><table class="hl-table">{head}<tbody>{body}</tbody></table></div>'
+    )
+
+
+def _note(text: str) -> str:
+    return f'<p class="hl-note">{escape(text)}</p>'
+
+
+def verdicts(summary: Mapping[str, Any]) -> str:
+    """Return the sentences of all comparisons and their forest; empty without a comparison."""
+    found = [(cell, each) for cell in summary["cells"] for each in cell["comparisons"]]
+    if not found:
+        return ""
+    parts = []
+    hatched = "" if summary["comparable"] else " hl-hatched"
+    if hatched:
+        rules = [row["rule"] for row in summary["fairness"] if row["state"] == "fail"]
+        parts.append(
+            _note(
+                f"Two set-ups, not two engines, are compared: {', '.join(rules)} failed. The "
+                "differences are drawn hatched."
+            )
+        )
+    if summary["noise_floor"]:
+        floors = ", ".join(f"{name} {share:.1%}" for name, share in summary["noise_floor"].items())
+        parts.append(
+            f"<p>The same engine, measured twice, differs by up to: {escape(floors)}. Smaller "
+            "differences are not visible here.</p>"
+        )
+    for _, each in found:
+        below = each["above_noise"] is False and each["verdict"] in {"faster", "slower"}
+        told = each["sentence"] + (" It is below the noise of this machine." if below else "")
+        parts.append(f'<p class="hl-verdict{hatched}">{escape(told)}</p>')
+    rows = [
+        {"group": f"{each['first']} against {each['second']}, {cell['label']}", **each}
+        for cell, each in sorted(found, key=lambda pair: (pair[1]["first"], pair[1]["second"]))
+    ]
+    parts.append(figures.forest(rows, hatched=bool(hatched)))
+    return "".join(parts)
+
+
+def numbers(summary: Mapping[str, Any]) -> str:
+    """Return a table of requests and one of statistics for each load, and those of other tools."""
+    parts = []
+    for cell in summary["cells"]:
+        rows = [(name, _counts(found), found["metrics"]) for name, found in cell["targets"].items()]
+        parts.append(f"<h3>{escape(cell['label'])}</h3>" + _numbers(summary, rows))
+    overlays = summary["overlays"]
+    if overlays:
+        rows = [(_overlaid(each), _counts(each), each["metrics"]) for each in overlays]
+        parts.append("<h3>Results of other tools</h3>")
+        parts.append("<p>They were measured elsewhere and are in no comparison.</p>")
+        parts.append(_numbers(summary, rows))
+    return "".join(parts)
+
+
+def _overlaid(each: Mapping[str, Any]) -> str:
+    return f"{each['tool']}: {each['label']}"
+
+
+def _counts(found: Mapping[str, Any]) -> tuple[str, ...]:
+    doubts = []
+    if found.get("steady") is False:
+        doubts.append("not steady")
+    if found.get("lag_degraded"):
+        doubts.append("sent late")
+    counts = found["requests"]
+    return (*(str(counts[name]) for name in (*_STATES, "warm_up")), ", ".join(doubts))
+
+
+def _numbers(
+    summary: Mapping[str, Any], found: Sequence[tuple[str, tuple[str, ...], Mapping[str, Any]]]
+) -> str:
+    columns = ["target", *_STATES, "not measured (warm-up)", "doubts"]
+    states = [(name, *counts) for name, counts, _ in found]
+    if not any(row[-1] for row in states):
+        columns, states = columns[:-1], [row[:-1] for row in states]
+    rows = []
+    for metric, told in summary["definitions"].items():
+        for name, _, metrics in found:
+            if values := metrics.get(metric):
+                cells = (shown(values.get(each), told["unit"]) for each in SHOWN)
+                rows.append((told["label"], name, *cells))
+    return table(columns, states) + table(("number", "target", *SHOWN), rows)
+
+
+def over_load(summary: Mapping[str, Any]) -> str:
+    """Return the plotted numbers over the measured load; empty for a single load."""
+    return "".join(
+        figures.against_load(summary, name, f"{told['label']}, median over the load")
+        for name, told in summary["definitions"].items()
+        if told["plotted"]
+    )
+
+
+def distributions(summary: Mapping[str, Any], requests: Sequence[Request]) -> str:
+    """Return the distributions of latencies, of up to four loads; empty without requests."""
+    cells = [cell["label"] for cell in summary["cells"]]
+    if len(cells) > LOADS_DRAWN:
+        last = len(cells) - 1
+        cells = [cells[round(k * last / (LOADS_DRAWN - 1))] for k in range(LOADS_DRAWN)]
+    return "".join(
+        figures.ecdfs(
+            {name: ecdf(requests, name, cell, metric) for name in summary["targets"]},
+            f"{summary['definitions'][metric]['label']}, {cell}",
+            summary["definitions"][metric]["unit"],
+            summary["objectives"].get(metric),
+        )
+        for cell in cells
+        for metric in DISTRIBUTIONS
+    )
+
+
+def goodput(summary: Mapping[str, Any]) -> str:
+    """Return how many requests met the objectives, with Wilson's interval; empty without any."""
+    limits = {name: limit for name, limit in summary["objectives"].items() if limit is not None}
+    if not limits:
+        return ""
+    told = ", ".join(
+        f"{summary['definitions'][name]['label']} ≤ {shown(limit, 's')}"
+        for name, limit in limits.items()
+    )
+    rows = []
+    for cell in summary["cells"]:
+        for name, found in cell["targets"].items():
+            each = found["goodput"]
+            share = shown(each["share"], "share")
+            if each["low"] is not None:
+                share += f" [{100 * each['low']:.3g}, {100 * each['high']:.3g}]"
+            good = f"{each['good']} of {each['of']}"
+            rows.append((cell["label"], name, good, share, shown(each["goodput"], "requests/s")))
+    columns = ("load", "target", "good", "share, 95 % interval", "goodput")
+    return f"<p>A request is good if it succeeded with {escape(told)}.</p>{table(columns, rows)}"
+
+
+def drift(summary: Mapping[str, Any]) -> str:
+    """Return a warning for each number that drifted and each load that was sent late."""
+    found = [each["sentence"] for each in summary["drift"]]
+    for cell in summary["cells"]:
+        for name, numbers in cell["targets"].items():
+            if numbers["lag_degraded"]:
+                found.append(
+                    f"The load generator sent requests to {name} at {cell['label']} up to "
+                    f"{shown(numbers['lag_max'], 's')} late, which is more than a tenth of its "
+                    "time to first token: the latencies hold the generator's own delay."
+                )
+    return "".join(map(_note, found))
+
+
+def fairness(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return the rules with their states; the mark and the word say the state, not the colour."""
+    failed = ' class="hl-hatched"'
+    body = "".join(
+        f"<tr{failed if row['state'] == 'fail' else ''}><td>{escape(row['rule'])}</td>"
+        f'<td class="hl-state hl-{escape(row["state"])}">{escape(row["state"])}</td>'
+        f"<td>{escape(row['reason'])}</td></tr>"
+        for row in rows
+    )
+    return _table(("rule", "state", "why"), body) if rows else ""
+
+
+def loads(summary: Mapping[str, Any]) -> str:
+    """Return the load times, drawn and in a table; empty without a load."""
+    if not summary["loads"]:
+        return ""
+    rows = [
+        (
+            load["target"],
+            load["label"],
+            f"{load['seconds']:.2f}",
+            ", ".join(f"{each['name']} {each['seconds']:.2f} s" for each in load["phases"]),
+        )
+        for load in summary["loads"]
+    ]
+    return figures.waterfall(summary["loads"]) + table(
+        ("target", "load", "seconds", "phases"), rows
+    )
+
+
+def resources(found: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return what each target used; empty if nothing was watched."""
+    return table(
+        ("target", "memory at most", "cores busy on average", "GPU busy on average"),
+        [
+            (
+                target,
+                human_bytes(used["memory_peak"]),
+                shown(used["cpu_cores"], ""),
+                shown(used["gpu_share"], "share"),
+            )
+            for target, used in found.items()
+        ],
+    )
