@@ -23,10 +23,10 @@ PRECISION = 1.5
 class TargetFacts:
     """What is known of one target; None where it does not say.
 
-    `digest` names the model's file, `weights` is what they take in memory, in bytes; `slots` is how
-    many answers run side by side; `resident` are the other models that were loaded while it was
-    measured; `options` are the sampling options that were sent; `fresh_prompts` tells that no cache
-    can have answered.
+    `digest` names the model's file, `weights` is what they take in memory, in bytes; `cache_type`
+    is how the cache of a context holds its numbers; `slots` is how many answers run side by side;
+    `resident` are the other models that were loaded while it was measured; `options` are the
+    sampling options that were sent; `fresh_prompts` tells that no cache can have answered.
     """
 
     model: str | None = None
@@ -42,6 +42,7 @@ class TargetFacts:
     resident: tuple[str, ...] | None = None
     fresh_prompts: bool | None = None
     weights: int | None = None
+    cache_type: str | None = None
 
 
 @dataclass(frozen=True)
@@ -178,7 +179,17 @@ def _sampler(facts: Facts, _: Sequence[Request]) -> Found:
 
 
 def _context(facts: Facts, _: Sequence[Request]) -> Found:
-    return _same(facts, "context", "context length")
+    length = _same(facts, "context", "context length")
+    types = {name: target.cache_type for name, target in facts.targets.items() if target.cache_type}
+    if length[0] == "fail" or len({_short(each) for each in types.values()}) < 2:
+        return length
+    told = _list(f"{name} {_short(each)}" for name, each in types.items())
+    return "warn", f"The caches of the contexts hold their numbers in different types: {told}."
+
+
+def _short(numbers: str) -> str:
+    """Return one name for a type of numbers, which MAX and llama.cpp spell differently."""
+    return numbers.lower().replace("bfloat", "bf").replace("float", "f")
 
 
 def _slots(facts: Facts, requests: Sequence[Request]) -> Found:
@@ -227,13 +238,17 @@ def _cache(facts: Facts, requests: Sequence[Request]) -> Found:
 
 
 def _processor(facts: Facts, _: Sequence[Request]) -> Found:
-    threads = {target.threads for target in facts.targets.values() if target.threads}
-    if len(threads) > 1:
-        return "fail", f"The targets use different numbers of threads: {_list(map(str, threads))}."
+    threads = {name: target.threads for name, target in facts.targets.items() if target.threads}
+    if len(set(threads.values())) > 1:
+        told = _list(f"{name} {count}" for name, count in threads.items())
+        return "fail", f"The targets use different numbers of threads: {told}."
     machine = facts.machine
     if machine.cores is None:
         return "unknown", "The number of cores is not known."
-    if machine.client_cores is None and machine.cores <= 4:
+    # a target that does not say takes every core of a small machine
+    told_all = len(threads) == len(facts.targets)
+    busy = max(threads.values()) >= machine.cores if told_all else machine.cores <= 4
+    if machine.client_cores is None and busy:
         return "warn", f"The load generator shares the {machine.cores} cores with the engine."
     if machine.on_battery or machine.governor not in {None, "performance"}:
         return "warn", "The processor saves power, so its speed changes."

@@ -73,7 +73,7 @@ def _note(text: str) -> str:
 
 
 def verdicts(summary: Mapping[str, Any]) -> str:
-    """Return the sentences of all comparisons and their forest; empty without a comparison."""
+    """Return a sentence per pair and load, and the forest; empty without a comparison."""
     found = [(cell, each) for cell in summary["cells"] for each in cell["comparisons"]]
     if not found:
         return ""
@@ -93,16 +93,31 @@ def verdicts(summary: Mapping[str, Any]) -> str:
             f"<p>The same engine, measured twice, differs by up to: {escape(floors)}. Smaller "
             "differences are not visible here.</p>"
         )
-    for _, each in found:
-        below = each["above_noise"] is False and each["verdict"] in {"faster", "slower"}
-        told = each["sentence"] + (" It is below the noise of this machine." if below else "")
-        parts.append(f'<p class="hl-verdict{hatched}">{escape(told)}</p>')
-    rows = [
-        {"group": f"{each['first']} against {each['second']}, {cell['label']}", **each}
-        for cell, each in sorted(found, key=lambda pair: (pair[1]["first"], pair[1]["second"]))
-    ]
+    groups: dict[tuple[str, str, str], list[Mapping[str, Any]]] = {}
+    for cell, each in found:
+        groups.setdefault((each["first"], each["second"], cell["label"]), []).append(each)
+    rows, sentences = [], []
+    for (first, second, cell), several in sorted(groups.items(), key=lambda item: item[0][:2]):
+        group = f"{first} against {second}, {cell}"
+        told = f"<b>{escape(group)}</b>: {escape(_in_short(several))}"
+        parts.append(f'<p class="hl-verdict{hatched}">{told}</p>')
+        rows += [{"group": group, **each} for each in several]
+        sentences += [f"<li>{escape(each['sentence'])}</li>" for each in several]
     parts.append(figures.forest(rows, hatched=bool(hatched)))
+    parts.append(f"<details><summary>In words</summary><ul>{''.join(sentences)}</ul></details>")
     return "".join(parts)
+
+
+def _in_short(found: Sequence[Mapping[str, Any]]) -> str:
+    """Return what the comparisons of two targets under one load say, the first one's words."""
+    words: dict[str, list[str]] = {}
+    for each in found:
+        known = each["ratio"] is not None
+        word = each["verdict"] if known else "too few blocks to compare"
+        told = f"{each['label']} ({each['ratio']:.2f}x)" if known else each["label"]
+        below = each["above_noise"] is False and word in {"faster", "slower"}
+        words.setdefault(word, []).append(told + (", below the noise" if below else ""))
+    return "; ".join(f"{word} in {', '.join(told)}" for word, told in words.items()) + "."
 
 
 def numbers(summary: Mapping[str, Any]) -> str:

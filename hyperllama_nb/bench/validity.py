@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean
 from typing import Any
 
 from hyperllama_nb.bench.comparison import COMPARED, block_value, label_of
@@ -86,7 +85,7 @@ def drifts(
 
 def _change(blocks: Sequence[Sequence[Request]], metric: str) -> float | None:
     points = [
-        (fmean(each.sent for each in block), math.log(value))
+        (min(each.sent for each in block), math.log(value))
         for block in blocks
         if (value := block_value(block, metric))
     ]

@@ -16,7 +16,7 @@ from tests.bench.making import request
 
 GREEDY = {"temperature": 0, "seed": 1}
 TARGET = TargetFacts(
-    "m", "sha256:1", "Q4_0", 4096, "max", "1", "cpu", 2, 4, GREEDY, (), True, 98_000_000
+    "m", "sha256:1", "Q4_0", 4096, "max", "1", "cpu", 2, 4, GREEDY, (), True, 98_000_000, "float16"
 )
 FACTS = Facts(
     {"a": TARGET, "b": TARGET},
@@ -62,6 +62,9 @@ def test_what_keeps_all_twelve_rules_is_fair():
         ("same sampler", {"options": {"temperature": 0}}, "fail"),
         ("same sampler", {"options": {}}, "unknown"),
         ("same context", {"context": 8192}, "fail"),
+        ("same context", {"cache_type": "float32"}, "warn"),
+        ("same context", {"cache_type": "f16"}, "pass"),
+        ("same context", {"cache_type": None}, "pass"),
         ("same slots", {"slots": 0}, "fail"),
         ("same slots", {"slots": None}, "unknown"),
         ("one engine at a time", {"resident": ("other",)}, "fail"),
@@ -105,6 +108,14 @@ def test_a_small_machine_warns():
     small = replace(FACTS, machine=MachineFacts(cores=2))
     assert state("processor", small) == "warn"
     assert check(small, records()).fair
+
+
+def test_threads_tell_whether_the_generator_has_a_core_to_itself():
+    four, eight = (replace(FACTS, machine=MachineFacts(cores=cores)) for cores in (4, 8))
+    assert state("processor", four) == "pass"
+    assert state("processor", replace(changed(threads=None), machine=four.machine)) == "warn"
+    full = {name: replace(TARGET, threads=8) for name in "ab"}
+    assert state("processor", replace(eight, targets=full)) == "warn"
 
 
 def test_an_order_that_never_changes_warns():

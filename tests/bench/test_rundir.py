@@ -2,15 +2,14 @@
 
 import builtins
 import json
-import re
 
 import pytest
 
 from hyperllama_nb.bench import rundir
 from hyperllama_nb.bench.importing import max_benchmark
 from hyperllama_nb.bench.records import Request
-from hyperllama_nb.bench.report import report
 from hyperllama_nb.errors import ConflictError, InvalidFileError
+from tests.bench.summaries import summary
 
 EVIL = "<script>alert(1)</script>"
 
@@ -43,47 +42,6 @@ REQUESTS = (
     request(),
     request(1, texts=(), status="failed", error=EVIL, output_tokens=None, prompt_tokens=None),
 )
-
-
-def summary(**fields):
-    interval = {"ratio": 1.18, "low": 1.11, "high": 1.26}
-    values = {"mean": 0.1, "p50": 0.1, "p90": None, "p95": None, "p99": None}
-    cell = {
-        "label": "1 at a time",
-        "targets": {
-            name: {
-                "requests": {"succeeded": 1, "failed": 1, "incomplete": 0, "warm_up": 2},
-                "metrics": {"ttft": values},
-            }
-            for name in ("a", EVIL)
-        },
-        "comparisons": [
-            {"metric": "ttft", "label": "time to first token", "sentence": EVIL, **interval},
-            {"metric": "e2e", "label": "latency", "sentence": "-", **dict.fromkeys(interval)},
-        ],
-    }
-    return {
-        "title": EVIL,
-        "complete": True,
-        "note": "",
-        "targets": ["a", EVIL],
-        "cells": [cell, {**cell, "label": "4 at a time"}],
-        "fairness": [{"rule": EVIL, "state": "fail", "reason": "other weights"}],
-        "comparable": False,
-        "loads": [
-            {
-                "target": EVIL,
-                "label": "first",
-                "seconds": 2.0,
-                "phases": [{"name": "build", "seconds": 1.5}, {"name": EVIL, "seconds": 0.5}],
-            }
-        ],
-        "resources": {"a": {"memory_peak": 10**9, "cpu_cores": 1.5, "gpu_share": None}},
-        "definitions": {
-            "ttft": {"label": "time to first token", "unit": "s", "definition": EVIL, "plotted": 1}
-        },
-        **fields,
-    }
 
 
 MANIFEST = {"environment": {"processor": EVIL}, "versions": {}, "targets": {"a": {"x": None}}}
@@ -127,7 +85,7 @@ def test_a_run_replaces_nothing(tmp_path):
 
 def test_a_number_that_is_none_leaves_nothing_behind(tmp_path):
     with pytest.raises(ValueError, match="JSON"):
-        rundir.write(tmp_path / "run", MANIFEST, summary(bad=float("nan")), REQUESTS)
+        rundir.write(tmp_path / "run", MANIFEST, {**summary(), "bad": float("nan")}, REQUESTS)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -138,31 +96,18 @@ def test_what_is_no_run_is_refused(tmp_path, text):
         rundir.read(tmp_path)
 
 
-def test_the_report_is_one_small_page_that_loads_nothing_and_runs_nothing():
-    page = report(MANIFEST, summary(complete=False, note=EVIL))
-    assert len(page.encode()) < 500_000
-    assert EVIL not in page
-    assert "&lt;script&gt;" in page
-    links = re.findall(r"(?:src|href|url)\s*[=(]\s*[^)>\s]+", page)
-    assert set(links) <= {"url(#hatch"}
-    assert "prefers-color-scheme" in page
-
-
-def test_a_failed_rule_hatches_the_comparison():
-    assert 'fill="url(#hatch)"' in report(MANIFEST, summary())
-    assert 'fill="url(#hatch)"' not in report(MANIFEST, summary(comparable=True, fairness=[]))
-
-
 def test_results_of_max_benchmark_become_our_numbers(tmp_path):
     path = tmp_path / "result.json"
     fields = {"completed": 9, "failures": 1, "mean_ttft_ms": 120.0, "median_ttft_ms": 100.0}
-    labels = {"model_id": "m", "backend": "modular", "max_concurrency": 4, "request_rate": "inf"}
-    path.write_text(json.dumps({**fields, **labels, "p99_itl_ms": None}))
+    fields |= {"model_id": "m", "backend": "modular", "max_concurrency": 4, "request_rate": "inf"}
+    fields |= {"request_throughput": 2.5, "mean_latency_ms": 1400.0}
+    path.write_text(json.dumps({**fields, "p99_itl_ms": None}))
     found = max_benchmark(path)
     assert found["label"] == "m on modular, 4 at a time"
     assert found["requests"]["failed"] == 1
     assert found["metrics"]["ttft"]["p50"] == pytest.approx(0.1)
     assert found["metrics"]["itl"]["p99"] is None
+    assert found["in_flight"] == pytest.approx(3.5)
 
 
 def test_another_file_is_no_result_of_max_benchmark(tmp_path):
