@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from hyperllama_nb.bench.statistics import ENOUGH
 from hyperllama_nb.errors import InvalidFileError
 
 STATISTICS = {"mean": "mean", "p50": "median", "p90": "p90", "p95": "p95", "p99": "p99"}
@@ -23,7 +24,8 @@ def max_benchmark(path: Path) -> dict[str, Any]:
     """Return what a result file of `max benchmark` says about one target in one cell.
 
     It has `label`, `requests`, `metrics` and `in_flight`, as a target in the summary of a run;
-    times are in seconds, and a number that the file lacks is None. Its throughputs are left out:
+    times are in seconds, and a number that the file lacks is None, as is a percentile of too few
+    requests, which the tool prints all the same. Its throughputs are left out:
     their percentiles run the other way, and its rate of prompt tokens includes the time in the
     queue. What was in flight on average follows from Little's law: answers per second times their
     mean latency.
@@ -57,8 +59,13 @@ def max_benchmark(path: Path) -> dict[str, Any]:
 
 
 def _metric(found: Mapping[str, Any], field: str, unit: float) -> dict[str, float | None]:
-    values = {name: found.get(f"{start}_{field}") for name, start in STATISTICS.items()}
-    return {name: None if value is None else value * unit for name, value in values.items()}
+    values: dict[str, float | None] = {}
+    for name, start in STATISTICS.items():
+        value = found.get(f"{start}_{field}")
+        # how many gaps it pooled is not in the file, but they are no fewer than its answers
+        few = found["completed"] < ENOUGH.get(name, 1)
+        values[name] = None if value is None or few else value * unit
+    return values
 
 
 def _label(found: Mapping[str, Any]) -> str:

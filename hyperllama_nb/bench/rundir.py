@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hyperllama_nb.bench.importing import max_benchmark
 from hyperllama_nb.bench.records import Request
 from hyperllama_nb.bench.report import report
 from hyperllama_nb.errors import ConflictError, InvalidFileError
@@ -82,6 +83,27 @@ def read(directory: Path) -> Directory:
         data = (directory / LINES).read_bytes()
         rows = [json.loads(line) for line in data.split(b"\n") if line]
     return Directory(manifest, summary, tuple(map(Request.from_plain, rows)))
+
+
+def overlay(directory: Path, files: Iterable[Path]) -> None:
+    """Lay result files of `max benchmark` over a run: into its summary and its report.
+
+    They are shown beside the run's numbers and are in none of its comparisons. Raises
+    InvalidFileError for a directory or a file that is not what it should be; the run is then as
+    it was.
+    """
+    found = read(directory)
+    own = [*found.summary["overlays"], *map(max_benchmark, files)]
+    summary = {**found.summary, "overlays": own}
+    page = report(found.manifest, summary, found.requests)
+    place = Path(tempfile.mkdtemp(prefix=".overlay-", dir=directory))
+    try:
+        _json(place / "summary.json", summary)
+        (place / "report.html").write_text(page, encoding="utf-8")
+        for path in place.iterdir():
+            path.replace(directory / path.name)
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
 
 
 def _requests(place: Path, requests: Sequence[Request]) -> str | None:

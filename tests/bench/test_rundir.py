@@ -96,18 +96,45 @@ def test_what_is_no_run_is_refused(tmp_path, text):
         rundir.read(tmp_path)
 
 
-def test_results_of_max_benchmark_become_our_numbers(tmp_path):
-    path = tmp_path / "result.json"
+def result(path, **more):
+    """Write what `max benchmark` writes."""
     fields = {"completed": 9, "failures": 1, "mean_ttft_ms": 120.0, "median_ttft_ms": 100.0}
     fields |= {"model_id": "m", "backend": "modular", "max_concurrency": 4, "request_rate": "inf"}
     fields |= {"request_throughput": 2.5, "mean_latency_ms": 1400.0}
-    path.write_text(json.dumps({**fields, "p99_itl_ms": None}))
-    found = max_benchmark(path)
+    path.write_text(json.dumps({**fields, "p99_ttft_ms": 300.0, "p99_itl_ms": None, **more}))
+    return path
+
+
+def test_results_of_max_benchmark_become_our_numbers(tmp_path):
+    found = max_benchmark(result(tmp_path / "result.json"))
     assert found["label"] == "m on modular, 4 at a time"
     assert found["requests"]["failed"] == 1
     assert found["metrics"]["ttft"]["p50"] == pytest.approx(0.1)
     assert found["metrics"]["itl"]["p99"] is None
     assert found["in_flight"] == pytest.approx(3.5)
+    assert found["metrics"]["ttft"]["p99"] is None  # of nine answers
+    many = max_benchmark(result(tmp_path / "many.json", completed=299))
+    assert many["metrics"]["ttft"]["p99"] == pytest.approx(0.3)
+
+
+def test_results_lie_over_a_run_that_was_written(tmp_path):
+    run, file = tmp_path / "run", result(tmp_path / "result.json")
+    rundir.write(run, MANIFEST, summary(), REQUESTS)
+    before = rundir.read(run)
+    rundir.overlay(run, [file])
+    rundir.overlay(run, [file])
+    after = rundir.read(run)
+    assert [each["label"] for each in after.summary["overlays"]] == [
+        "m on modular, 4 at a time"
+    ] * 2
+    assert after.summary | {"overlays": []} == before.summary
+    assert after.requests == REQUESTS
+    assert "max benchmark: m on modular" in (run / "report.html").read_text()
+    (tmp_path / "other.json").write_text("{}")
+    with pytest.raises(InvalidFileError, match="result-filename"):
+        rundir.overlay(run, [file, tmp_path / "other.json"])
+    assert rundir.read(run) == after
+    assert len(list(run.iterdir())) == 4
 
 
 def test_another_file_is_no_result_of_max_benchmark(tmp_path):
