@@ -1,7 +1,7 @@
 """Two targets against each other: a paired ratio with its interval, and a word by fixed rules."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from statistics import fmean, stdev
@@ -52,12 +52,27 @@ class Comparison:
         return asdict(self)
 
 
-def block_value(requests: Sequence[Request], metric: str) -> float | None:
-    """Return a block's value: the median over requests, or the rate of the whole system."""
-    if metric == "output_rate":
-        return system(requests).output_rate
-    values = METRICS[metric].values
-    return percentile((each for one in measured(requests) for each in values(one)), 50)
+def by_block(requests: Iterable[Request]) -> dict[tuple[str, str], dict[int, list[Request]]]:
+    """Return the requests of each target under each load, block by block."""
+    found: dict[tuple[str, str], dict[int, list[Request]]] = {}
+    for request in requests:
+        blocks = found.setdefault((request.target, request.cell), {})
+        blocks.setdefault(request.block, []).append(request)
+    return found
+
+
+def block_values(blocks: Mapping[int, Sequence[Request]], metric: str) -> dict[int, float]:
+    """Return the value of each block that has one: its median, or the rate of the whole system."""
+    found: dict[int, float] = {}
+    for block, requests in blocks.items():
+        if metric == "output_rate":
+            value = system(requests).output_rate
+        else:
+            values = METRICS[metric].values
+            value = percentile((each for one in measured(requests) for each in values(one)), 50)
+        if value:
+            found[block] = value
+    return found
 
 
 def label_of(metric: str) -> str:
@@ -76,15 +91,51 @@ def compare(
     seed: int = 0,
 ) -> Comparison:
     """Compare two targets under one load by the mean log-ratio of their blocks' values."""
-    parts: dict[str, dict[int, list[Request]]] = {first: {}, second: {}}
-    for request in requests:
-        if request.cell == cell and request.target in parts:
-            parts[request.target].setdefault(request.block, []).append(request)
-    pairs = []
-    for block in sorted(set(parts[first]) & set(parts[second])):
-        one, other = (block_value(parts[name][block], metric) for name in (first, second))
-        if one and other:
-            pairs.append((one, other))
+    blocks = by_block(requests)
+    values = {name: block_values(blocks.get((name, cell), {}), metric) for name in (first, second)}
+    return _judge(values, first, second, cell, metric, level, seed)
+
+
+def compare_all(
+    requests: Iterable[Request],
+    targets: Sequence[str],
+    cells: Sequence[str],
+    metrics: Sequence[str] = COMPARED,
+    seed: int = 0,
+) -> list[Comparison]:
+    """Compare every two targets under every load; more than two are corrected by Holm.
+
+    The clearest of m pairs is held to 1 - 0.05 / m, the next to 1 - 0.05 / (m - 1), and so on; a
+    pair that stays undecided keeps those after it at its own level.
+    """
+    pairs, blocks = list(combinations(targets, 2)), by_block(requests)
+    results = []
+    for cell in cells:
+        for metric in metrics:
+            values = {name: block_values(blocks.get((name, cell), {}), metric) for name in targets}
+            one = [_judge(values, *pair, cell, metric, 0.95, seed) for pair in pairs]
+            held, left = {}, len(one)
+            for each in sorted(one, key=_clearness, reverse=True):
+                pair = (each.first, each.second)
+                again = _judge(values, *pair, cell, metric, 1 - 0.05 / left, seed)
+                held[pair] = again
+                left -= left > 1 and again.verdict != "not resolved"
+            results += [held[pair] for pair in pairs]
+    return results
+
+
+def _judge(
+    values: Mapping[str, Mapping[int, float]],
+    first: str,
+    second: str,
+    cell: str,
+    metric: str,
+    level: float,
+    seed: int,
+) -> Comparison:
+    """Compare two targets by the values of the blocks that both have one in."""
+    both = sorted(set(values[first]) & set(values[second]))
+    pairs = [(values[first][block], values[second][block]) for block in both]
     more = metric == "output_rate" or METRICS[metric].more_is_better
     logs = [math.log(one / other) * (1 if more else -1) for one, other in pairs]
     found = mean_interval(logs, level, seed)
@@ -106,33 +157,6 @@ def compare(
         _more(logs) if word == "not resolved" else None,
     )
     return replace(result, sentence=sentence(result))
-
-
-def compare_all(
-    requests: Sequence[Request],
-    targets: Sequence[str],
-    cells: Sequence[str],
-    metrics: Sequence[str] = COMPARED,
-    seed: int = 0,
-) -> list[Comparison]:
-    """Compare every two targets under every load; more than two are corrected by Holm.
-
-    The clearest of m pairs is held to 1 - 0.05 / m, the next to 1 - 0.05 / (m - 1), and so on; a
-    pair that stays undecided keeps those after it at its own level.
-    """
-    pairs = list(combinations(targets, 2))
-    results = []
-    for cell in cells:
-        for metric in metrics:
-            one = [compare(requests, *pair, cell, metric, seed=seed) for pair in pairs]
-            held, left = {}, len(one)
-            for each in sorted(one, key=_clearness, reverse=True):
-                pair = (each.first, each.second)
-                again = compare(requests, *pair, cell, metric, level=1 - 0.05 / left, seed=seed)
-                held[pair] = again
-                left -= left > 1 and again.verdict != "not resolved"
-            results += [held[pair] for pair in pairs]
-    return results
 
 
 def verdict(mean: float, low: float, high: float, margin: float = MARGIN) -> Verdict:

@@ -7,7 +7,7 @@ from typing import Any
 
 from hyperllama_nb.bench.records import Request
 from hyperllama_nb.bench.statistics import wilson
-from hyperllama_nb.bench.throughput import Objectives, is_good, measured, system
+from hyperllama_nb.bench.throughput import Objectives, is_good, measured, window
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,14 @@ def attained(requests: Sequence[Request], objectives: Objectives) -> Attainment:
     blocks: dict[int, list[Request]] = {}
     for each in kept:
         blocks.setdefault(each.block, []).append(each)
-    rates = [system(block, objectives).goodput for block in blocks.values()]
-    known = [rate for rate in rates if rate is not None]
-    return Attainment(good, of, good / of, *interval, fmean(known) if known else None)
+    rates = [rate for block in blocks.values() if (rate := _rate(block, objectives)) is not None]
+    return Attainment(good, of, good / of, *interval, fmean(rates) if rates else None)
+
+
+def _rate(block: Sequence[Request], objectives: Objectives) -> float | None:
+    """Return good requests that ended in the window / window, per second."""
+    span = window(block)
+    if span is None or span.seconds <= 0:
+        return None
+    inside = [each for each in block if span.start <= each.finished <= span.end]
+    return sum(is_good(each, objectives) is True for each in inside) / span.seconds

@@ -1,5 +1,6 @@
-"""What a load gets out of a server as a whole: tokens and good requests per second, errors."""
+"""What a load gets out of a server as a whole: tokens and requests per second, and errors."""
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -41,7 +42,6 @@ class System:
     output_rate: float | None
     prompt_rate: float | None
     request_rate: float | None
-    goodput: float | None
     in_flight: float | None
     failed_share: float | None
     incomplete_share: float | None
@@ -89,27 +89,25 @@ def is_good(request: Request, objectives: Objectives) -> bool | None:
     return None if any(value is None for _, value in set_) else True
 
 
-def system(requests: Sequence[Request], objectives: Objectives | None = None) -> System:
+def system(requests: Sequence[Request]) -> System:
     """Return the numbers of one target's load in one block; warm-ups are left out.
 
     Output tokens of a request are spread evenly over its texts and count where they arrived;
     prompts and requests count where they finished. A count that the server did not tell makes its
-    rate None: a sum without it would be too low. Goodput is good requests / window.
+    rate None: a sum without it would be too low.
     """
     kept = measured(requests)
     span = window(kept)
     if span is None or span.seconds <= 0:
-        return System(None, None, None, None, None, None, None, steady=False)
+        return System(None, None, None, None, None, None, steady=False)
     done = [request for request in kept if request.status == "succeeded"]
     inside = [request for request in done if span.start <= request.finished <= span.end]
     tokens = [_tokens_in(request, span) for request in done]
     prompts = [request.prompt_tokens for request in inside]
-    good = [is_good(request, objectives or Objectives()) for request in inside]
     return System(
         output_rate=_rate(tokens, span),
         prompt_rate=_rate(prompts, span),
         request_rate=len(inside) / span.seconds,
-        goodput=None if None in good else good.count(True) / span.seconds,
         in_flight=sum(_seconds_in(request, span) for request in kept) / span.seconds,
         failed_share=sum(each.status == "failed" for each in kept) / len(kept),
         incomplete_share=sum(each.status == "incomplete" for each in kept) / len(kept),
@@ -127,7 +125,7 @@ def _tokens_in(request: Request, span: Window) -> float | None:
         return None
     if not request.texts:
         return 0.0
-    inside = sum(span.start <= moment <= span.end for moment in request.texts)
+    inside = bisect_right(request.texts, span.end) - bisect_left(request.texts, span.start)
     return request.output_tokens * inside / len(request.texts)
 
 

@@ -1,11 +1,11 @@
 """What makes the numbers of a run doubtful: a speed that drifts, a generator that sends late."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hyperllama_nb.bench.comparison import COMPARED, block_value, label_of
+from hyperllama_nb.bench.comparison import COMPARED, block_values, by_block, label_of
 from hyperllama_nb.bench.metrics import METRICS
 from hyperllama_nb.bench.records import Request
 from hyperllama_nb.bench.statistics import ENOUGH, percentile, slope
@@ -65,34 +65,27 @@ def drifts(
     out 0. Fewer than three blocks tell nothing. A warning has `target`, `cell`, `metric`, `share`
     (0.1 is 10 % more at the end) and a `sentence`.
     """
-    found = []
+    found: list[dict[str, Any]] = []
+    kept = by_block(measured(requests))
     for target in targets:
         for cell in cells:
-            own = [
-                each for each in measured(requests) if (each.target, each.cell) == (target, cell)
-            ]
-            blocks = [[each for each in own if each.block == k] for k in {e.block for e in own}]
+            blocks = kept.get((target, cell), {})
             for metric in COMPARED:
                 share = _change(blocks, metric)
                 if share is not None:
                     told = _sentence(target, cell, metric, share)
-                    found.append(
-                        {"target": target, "cell": cell, "metric": metric, "share": share}
-                        | {"sentence": told}
-                    )
+                    where = {"target": target, "cell": cell, "metric": metric}
+                    found.append({**where, "share": share, "sentence": told})
     return found
 
 
-def _change(blocks: Sequence[Sequence[Request]], metric: str) -> float | None:
-    points = [
-        (min(each.sent for each in block), math.log(value))
-        for block in blocks
-        if (value := block_value(block, metric))
-    ]
-    line = slope([x for x, _ in points], [y for _, y in points], LEVEL)
+def _change(blocks: Mapping[int, Sequence[Request]], metric: str) -> float | None:
+    values = block_values(blocks, metric)
+    starts = [min(each.sent for each in blocks[block]) for block in values]
+    line = slope(starts, [math.log(value) for value in values.values()], LEVEL)
     if line is None or line.low <= 0 <= line.high:
         return None
-    share = math.expm1(line.mean * (max(points)[0] - min(points)[0]))
+    share = math.expm1(line.mean * (max(starts) - min(starts)))
     return share if abs(math.log1p(share)) > math.log1p(DRIFT) else None
 
 
