@@ -251,6 +251,11 @@ class AsyncClient:
         )
         return await self._one("POST", "/api/embed", body)
 
+    async def tokenize(self, model: str, text: str) -> builtins.list[int]:
+        """Return the ids of a text's tokens; see `Client.tokenize`."""
+        body = _base.generate_body(model=model, content=text)
+        return [*(await self._one("POST", "/api/tokenize", body))["tokens"]]
+
     @overload
     async def create(
         self,

@@ -216,6 +216,14 @@ class Client:
         )
         return self._one("POST", "/api/embed", body)
 
+    def tokenize(self, model: str, text: str) -> builtins.list[int]:
+        """Return the ids of a text's tokens, without those that a prompt begins with.
+
+        Special tokens are recognised. No engine is needed.
+        """
+        body = _base.generate_body(model=model, content=text)
+        return [*self._one("POST", "/api/tokenize", body)["tokens"]]
+
     @overload
     def create(
         self,

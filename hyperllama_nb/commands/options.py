@@ -123,9 +123,9 @@ _ELSEWHERE = (
 """Options that Ollama has or had and that have no effect here; another service may heed them."""
 
 OPTIONS = frozenset(
-    {name for name, *_ in _SAMPLING} | {"stop", "backend"} | set(_ELSEWHERE.split())
+    {name for name, *_ in _SAMPLING} | {"stop", "backend", "ignore_eos"} | set(_ELSEWHERE.split())
 )
-"""All of Ollama's options, and `backend`."""
+"""All of Ollama's options, and `backend` and `ignore_eos`."""
 
 _LOAD = ("num_ctx",)
 _ALIASES = {"num_predict": ("--max-tokens",)}

@@ -64,6 +64,18 @@ class Launch:
 
 
 @dataclass(frozen=True)
+class Traits:
+    """What a launch fixes that changes speed and answers; None where the backend does not know.
+
+    `cache_type` is what keys and values are kept in ("float32", "f16", … in the engine's words);
+    `threads` are those that compute.
+    """
+
+    cache_type: str | None = None
+    threads: int | None = None
+
+
+@dataclass(frozen=True)
 class Warmup:
     """The compilation of a model ahead of its first start.
 
@@ -135,9 +147,14 @@ class Backend(Protocol):
         """Return in words the way in which it launches a model; None if it has only one."""
         ...
 
+    def traits(self, spec: LaunchSpec) -> Traits:
+        """Return what the launch fixes, for those who compare engines."""
+        ...
+
     def capabilities(self, spec: LaunchSpec) -> frozenset[str]:
         """Return what the engine can do (`penalties`, `token_ids`, `logprobs`, `constrain`, …).
 
+        `ignore_eos` says that it goes on after the model's own end of a text where it is asked to.
         `sleeps` says that it uses the processor while it is idle, and bears being stopped (SIGSTOP)
         then. Never for an engine on a GPU: the device's driver, and the processes that share the
         device, wait for threads of each of its users, and time out on those that stand still.

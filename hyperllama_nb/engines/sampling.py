@@ -60,6 +60,9 @@ def sampling(options: Mapping[str, Any] | None = None) -> dict[str, Any]:
     if options is not None:
         # Not every engine knows these two; the backend leaves them out where it does not.
         wire |= {name: options[name] for name in ("repeat_last_n", "typical_p") if name in options}
+    if values.get("ignore_eos"):
+        # Only where it is wanted: not every engine knows it, and the caller sees to that.
+        wire["ignore_eos"] = True
     stop = _strings(values["stop"])
     if stop:
         # The engine ends by itself at a stop string, but streams it: the service cuts it off.

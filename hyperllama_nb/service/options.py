@@ -38,6 +38,8 @@ _RULES: Mapping[str, _Rule] = {
     "presence_penalty": _Rule(float, 0.0, -2, 2),
     "frequency_penalty": _Rule(float, 0.0, -2, 2),
     "stop": _Rule(list, ()),
+    # Not Ollama's: answers of a length that is known, for those who measure engines.
+    "ignore_eos": _Rule(bool, False),
 }
 
 _WITHOUT_EFFECT: Mapping[str, type] = {
@@ -73,7 +75,9 @@ class Options:
         """Return the defaults, overlaid with the model's options and then the request's.
 
         A `null` counts as absent, a float as an integer (its fraction is dropped), a bare string
-        as a list of one stop. Raises InvalidOptionError for a wrong type or a value out of range.
+        as a list of one stop. With `ignore_eos` the model's own stop strings do not count: they,
+        too, are its end of a text. Raises InvalidOptionError for a wrong type or a value out of
+        range.
 
         >>> Options.merge({"temperature": 0.5}, {"stop": "end", "seed": 7.0}).values["stop"]
         ('end',)
@@ -102,6 +106,8 @@ class Options:
                     if name in _WITHOUT_EFFECT:
                         _read(name, value, _Rule(_WITHOUT_EFFECT[name], None))
                     ignored.append(name)
+        if values["ignore_eos"] and (request or {}).get("stop") is None:
+            values["stop"] = ()
         return cls(values, frozenset(given), tuple(ignored), backend)
 
     @property
@@ -125,6 +131,11 @@ class Options:
         """Return the seed, 0 included; None means a random one."""
         value = int(self.values["seed"])
         return value if value >= 0 else None
+
+    @property
+    def ignore_eos(self) -> bool:
+        """Tell whether to go on after the model's end of a text, up to `num_predict`."""
+        return bool(self.values["ignore_eos"])
 
     @property
     def stop(self) -> tuple[str, ...]:

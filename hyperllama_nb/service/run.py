@@ -52,6 +52,7 @@ class Run:
         self.params: dict[str, Any] = sampling(ask.options.values)
         self.outcome.seed = self.params.get("seed")
         self._check_logprobs(able)
+        self._check_endless(able)
 
     @classmethod
     async def prepare(cls, engine: RunningEngine, ask: Ask, form: Insertion | None) -> Self:
@@ -210,4 +211,20 @@ class Run:
             raise RequestError(
                 f"The backend {backend.name} tells up to {most} alternatives for a token, and "
                 f"`top_logprobs` asks for {wanted}. Ask for {most}, or choose another backend."
+            )
+
+    def _check_endless(self, able: frozenset[str]) -> None:
+        """Raise RequestError where an answer cannot go on after its end."""
+        if not self.ask.options.ignore_eos:
+            return
+        if self.mode is not None:
+            raise RequestError(
+                "An answer with a `format`, or a call that `tool_choice` demands, is at its end "
+                "where it is complete. Leave the option `ignore_eos` out."
+            )
+        if "ignore_eos" not in able:
+            raise RequestError(
+                f"The backend {self.engine.backend.name} cannot go on after the model's end of a "
+                "text. Leave the option `ignore_eos` out, or choose another one with the option "
+                "`backend`."
             )

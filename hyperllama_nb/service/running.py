@@ -336,7 +336,7 @@ class RunningEngine:
 
     def status(self) -> Line:
         """Return the engine's line of `/admin/status`."""
-        expires = self.expires_in
+        expires, traits = self.expires_in, self.backend.traits(self.spec)
         return {
             "model": self.model,
             "digest": self.manifest.digest,
@@ -351,6 +351,9 @@ class RunningEngine:
             "pid": self.process.pid,
             "context_length": self.spec.context,
             "batch_size": self.admission.slots,
+            "cache_type": traits.cache_type,
+            "threads": traits.threads,
+            "ignore_eos": "ignore_eos" in self.backend.capabilities(self.spec),
             "memory": self.process.memory(),
             "memory_needed": None if self.need is None else self.need.plain(),
             "running": self.admission.running,

@@ -59,13 +59,17 @@ class Answer:
             await self._whole()
 
     def _tokens(self) -> Iterator[tuple[str, str | None]]:
-        """Yield each piece, the last one with the reason why it is the last."""
+        """Yield each piece, the last one with the reason why it is the last.
+
+        With `ignore_eos` the pieces come anew until a stop string or `max_tokens` ends them.
+        """
         params = self.request.params
         stop = params.get("stop") or []
         stops = [stop] if isinstance(stop, str) else stop
-        pieces = itertools.chain.from_iterable(
-            itertools.repeat(self.script.pieces, self.script.repeat)
-        )
+        rounds = itertools.repeat(self.script.pieces, self.script.repeat)
+        pieces = itertools.chain.from_iterable(rounds)
+        if params.get("ignore_eos"):
+            pieces = itertools.cycle(self.script.pieces)
         text = ""
         piece: str | None = next(pieces, "")
         for count in itertools.count(1):

@@ -12,7 +12,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hyperllama_nb.engines.base import BackendInfo, Launch, LaunchSpec, Phase, Placement, Warmup
+from hyperllama_nb.engines.base import (
+    BackendInfo,
+    Launch,
+    LaunchSpec,
+    Phase,
+    Placement,
+    Traits,
+    Warmup,
+)
 from hyperllama_nb.engines.memory import Need
 from hyperllama_nb.errors import HyperLlamaError
 from hyperllama_nb.testing.script import Script
@@ -118,7 +126,13 @@ class FakeBackend:
     def capabilities(self, spec: LaunchSpec) -> frozenset[str]:
         """Return what the engine's protocol carries."""
         del spec
-        return frozenset({"token_ids", "penalties", "logprobs", "metrics", *self.able})
+        able = {"ignore_eos", "token_ids", "penalties", "logprobs", "metrics"}
+        return frozenset(able | self.able)
+
+    def traits(self, spec: LaunchSpec) -> Traits:
+        """Return those of an engine that computes nothing."""
+        del spec
+        return Traits("float32", 1)
 
     def most_logprobs(self, spec: LaunchSpec) -> int:
         """Return 20, the most that Ollama's API knows."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hyperllama_nb.engines.base import Backend, LaunchSpec, Placement, load_backends
+from hyperllama_nb.engines.base import Backend, LaunchSpec, Placement, Traits, load_backends
 from hyperllama_nb.engines.llamacpp import LlamaCppBackend, find, launcher
 from hyperllama_nb.engines.sampling import SEED_OF_ZERO, sampling
 from hyperllama_nb.errors import CannotRunError, EngineMissingError, NotEnoughMemoryError
@@ -156,6 +156,15 @@ def test_embeddings_are_a_task_of_their_own(alone, spec):
     assert "--embedding --batch-size 512 --ubatch-size 512" in argv
     assert "--embedding" not in backend.command(spec).argv
     assert backend.capabilities(embed) == {"embeddings", "metrics", "token_ids"}
+    assert backend.traits(embed).cache_type is None
+
+
+def test_what_a_launch_fixes_is_told(alone, spec):
+    backend = LlamaCppBackend()
+    pairs = json.loads(backend.command(spec).argv[-1])["attributes"]
+    assert backend.traits(spec) == Traits("f16", pairs["cpuparams.n_threads"])
+    assert backend.params(spec, {"ignore_eos": True})["ignore_eos"] is True
+    assert "ignore_eos" in backend.capabilities(spec)
 
 
 def test_nothing_of_a_notebook_reaches_it(alone, spec, monkeypatch):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hyperllama_nb.engines.base import Placement
+from hyperllama_nb.engines.base import Placement, Traits
 from hyperllama_nb.engines.max import MaxBackend, find, leaning
 from hyperllama_nb.engines.max.find import Found
 from tests.engines.test_max_devices import MANIFEST
@@ -57,6 +57,7 @@ def test_llama_on_a_cpu_runs_in_the_lean_engine(found, spec):
     able = backend.capabilities(spec)
     assert {"logprobs", "penalties", "seed", "sleeps", "token_ids"} <= able
     assert backend.most_logprobs(spec) == 20
+    assert backend.traits(spec) == Traits("float32", None)
     asked = {"repeat_last_n": 8, "typical_p": 0.5, "schema": {}}
     assert backend.params(spec, asked) == asked
 
@@ -101,7 +102,15 @@ def test_the_variable_decides(found, spec, monkeypatch):
     backend = MaxBackend()
     assert leaning.CHOICE in backend.launch(spec)
     assert "schema" not in backend.params(spec, {"schema": {}})
-    assert "sleeps" in backend.capabilities(spec)
+    assert {"ignore_eos", "sleeps"} <= backend.capabilities(spec)
+    assert backend.traits(spec).cache_type == "float32"
+
+
+def test_max_serve_keeps_keys_and_values_as_the_encoding_wants(found, spec):
+    gpu = replace(spec, placement=Placement("gpu", "cuda", (0,)))
+    brief = replace(gpu, manifest=replace(MANIFEST, encoding="bfloat16"))
+    assert MaxBackend().traits(brief).cache_type == "bfloat16"
+    assert MaxBackend().traits(replace(spec, task="embed")) == Traits()
 
 
 def test_an_engine_keeps_the_way_in_which_it_was_launched(found, spec, monkeypatch):

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from hyperllama_nb.service import abilities
-from hyperllama_nb.testing import Script, install_tiny
+from hyperllama_nb.testing import FakeBackend, Script, install_tiny
 from hyperllama_nb.testing.model import TEMPLATE
 from tests.service.hosting import ANSWER, hosting
 
@@ -258,3 +258,59 @@ def test_show_tells_what_a_model_brings(thinking):
     asked = prompt_of(thinking, "pirate:latest")
     assert asked.index("Talk like") < asked.index("Arr") < asked.index("Bern")
     assert json.dumps(shown)
+
+
+@pytest.mark.compat(
+    "POST /api/generate", "options: ignore_eos", "better", "an answer of just `num_predict` tokens"
+)
+@pytest.mark.compat(
+    "POST /api/chat", "options: ignore_eos", "better", "an answer of just `num_predict` tokens"
+)
+@pytest.mark.parametrize("route", ["generate", "chat"])
+def test_an_answer_can_be_made_as_long_as_wanted(service, route):
+    body = {"model": "tiny", "prompt": "x", "messages": USER, "stream": False}
+    options = {"ignore_eos": True, "num_predict": 40}
+    made = service.client.post(f"/api/{route}", json={**body, "options": options}).json()
+    assert (made["eval_count"], made["done_reason"]) == (40, "length")
+    assert service.requests()[-1]["params"]["ignore_eos"] is True
+    usual = service.client.post(f"/api/{route}", json={**body, "options": {"num_predict": 40}})
+    assert usual.json()["done_reason"] == "stop"
+    assert "ignore_eos" not in service.requests()[-1]["params"]
+
+
+def test_the_models_own_stop_strings_do_not_end_it_but_those_of_the_request_do(thread):
+    with thread() as service:
+        body = {"model": "halting", "from": "tiny", "parameters": {"stop": " France"}}
+        service.client.post("/api/create", json={**body, "stream": False})
+        assert service.generate(model="halting").json()["response"] == "The capital of"
+        options = {"ignore_eos": True, "num_predict": 9}
+        assert service.generate(model="halting", options=options).json()["eval_count"] == 9
+        options["stop"] = [" is"]
+        made = service.generate(model="halting", options=options).json()
+        assert (made["response"], made["done_reason"]) == ("The capital of France", "stop")
+
+
+def test_what_cannot_go_on_after_its_end_says_so(thread, monkeypatch):
+    class Ending(FakeBackend):
+        def capabilities(self, spec):
+            return super().capabilities(spec) - {"ignore_eos"}
+
+    monkeypatch.setattr("tests.service.hosting.FakeBackend", Ending)
+    with thread() as service:
+        options = {"ignore_eos": True}
+        refused = service.generate(options=options)
+        assert refused.status_code == 400
+        assert "backend fake cannot go on" in refused.json()["error"]
+        assert service.requests() == []
+        assert service.told("ignore_eos") is False
+        formed = service.generate(options=options, format="json")
+        assert formed.status_code == 400
+        assert "`format`" in formed.json()["error"]
+        assert service.generate(options={"ignore_eos": False}).json()["done_reason"] == "stop"
+
+
+def test_the_status_tells_what_a_launch_fixes(service):
+    service.generate()
+    assert service.told("cache_type") == "float32"
+    assert service.told("threads") == 1
+    assert service.told("ignore_eos") is True

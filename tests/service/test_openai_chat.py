@@ -118,6 +118,14 @@ def test_ollamas_options_are_taken(service):
     assert params(service)["temperature"] == 0.2
 
 
+@pytest.mark.compat(ROUTE, "ignore_eos", "better", "taken, as by vLLM; Ollama drops it")
+def test_the_end_of_a_text_can_be_passed_over(service):
+    answer = chat(service.client, ignore_eos=True, max_tokens=20).json()
+    assert answer["usage"]["completion_tokens"] == 20
+    assert answer["choices"][0]["finish_reason"] == "length"
+    assert chat(service.client, ignore_eos=1).status_code == 400
+
+
 @pytest.mark.compat(ROUTE, "n", "better", "up to 8 answers, with seeds of their own")
 def test_several_answers(service):
     answer = chat(service.client, n=3, seed=5, max_tokens=4).json()

@@ -72,6 +72,14 @@ def test_unknown_and_load_time_options_are_ignored_and_told():
     assert options.ignored == ("mirostat", "num_gpu")
 
 
+def test_an_ignored_end_takes_the_models_own_stop_strings_with_it():
+    assert merged({"ignore_eos": True}, {"stop": ["<|im_end|>"]}).stop == ()
+    assert merged({"ignore_eos": True, "stop": "x"}, {"stop": ["<|im_end|>"]}).stop == ("x",)
+    assert merged({"ignore_eos": False}, {"stop": ["<|im_end|>"]}).stop == ("<|im_end|>",)
+    with pytest.raises(InvalidOptionError, match='"ignore_eos" must be of type boolean'):
+        merged({"ignore_eos": 1})
+
+
 @pytest.mark.parametrize("name", [*NUMBERS, *WHOLE])
 @pytest.mark.parametrize("value", ["1", True, [1], {"a": 1}])
 def test_a_wrong_type_is_said_in_ollamas_words(name, value):

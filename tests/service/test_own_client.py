@@ -57,3 +57,15 @@ def test_a_model_is_made_of_another_without_blocking(running):
         return (await client.show("other"))["messages"]
 
     assert [turn["content"] for turn in asyncio.run(work())] == ["Hi", "Ho"]
+
+
+def test_a_text_is_cut_into_tokens_without_an_engine(running):
+    host = f"unix:{running.socket}"
+    ids = Client(host).tokenize("tiny", "<|im_start|>Bern")
+    assert ids == asyncio.run(AsyncClient(host).tokenize("tiny", "<|im_start|>Bern"))
+    body = {"model": "tiny", "tokens": ids}
+    assert running.client.post("/api/detokenize", json=body).json() == {
+        "content": "<|im_start|>Bern"
+    }
+    assert Client(host).tokenize("tiny", "") == []
+    assert running.engine() is None

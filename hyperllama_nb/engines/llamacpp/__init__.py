@@ -7,7 +7,15 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hyperllama_nb.engines import causes
-from hyperllama_nb.engines.base import BackendInfo, Launch, LaunchSpec, Phase, Placement, Warmup
+from hyperllama_nb.engines.base import (
+    BackendInfo,
+    Launch,
+    LaunchSpec,
+    Phase,
+    Placement,
+    Traits,
+    Warmup,
+)
 from hyperllama_nb.engines.llamacpp import find, launcher
 from hyperllama_nb.engines.memory import Need
 from hyperllama_nb.errors import CannotRunError, EngineMissingError
@@ -122,9 +130,12 @@ class LlamaCppBackend:
         """Return what llama.cpp does: among others it constrains output to a JSON schema."""
         if spec.task == "embed":
             return frozenset({"embeddings", "metrics", "token_ids"})
-        return frozenset(
-            {"constrain", "logprobs", "metrics", "penalties", "seed", "stop", "token_ids"}
-        )
+        able = {"constrain", "ignore_eos", "logprobs", "metrics", "penalties", "seed", "stop"}
+        return frozenset(able | {"token_ids"})
+
+    def traits(self, spec: LaunchSpec) -> Traits:
+        """Return llama.cpp's own type of the cache, and the threads that it is given."""
+        return Traits(None if spec.task == "embed" else "f16", detect().cores)
 
     def most_logprobs(self, spec: LaunchSpec) -> int:
         """Return a number above what any API asks for."""

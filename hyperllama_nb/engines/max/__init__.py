@@ -7,7 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hyperllama_nb import _processor
-from hyperllama_nb.engines.base import BackendInfo, Launch, LaunchSpec, Phase, Placement, Warmup
+from hyperllama_nb.engines.base import (
+    BackendInfo,
+    Launch,
+    LaunchSpec,
+    Phase,
+    Placement,
+    Traits,
+    Warmup,
+)
 from hyperllama_nb.engines.max import devices, failures, find, leaning, memory, phases
 from hyperllama_nb.engines.max.leaning import Lean
 from hyperllama_nb.engines.max.serve import Serve
@@ -109,6 +117,10 @@ class MaxBackend:
     def memory(self, spec: LaunchSpec) -> Need:
         """Return what the weights, the cache of keys and values, and MAX itself take."""
         return memory.need(spec, self._chosen(spec).way.shape)
+
+    def traits(self, spec: LaunchSpec) -> Traits:
+        """Return the type of the cache of keys and values."""
+        return self._chosen(spec).way.traits(spec)
 
     def capabilities(self, spec: LaunchSpec) -> frozenset[str]:
         """Return what the engine does with this launch."""

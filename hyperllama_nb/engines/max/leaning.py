@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hyperllama_nb.engines.base import LaunchSpec
+from hyperllama_nb.engines.base import LaunchSpec, Traits
 from hyperllama_nb.engines.max import devices, lean_launcher, memory
 from hyperllama_nb.engines.max.find import Found, carries
 from hyperllama_nb.engines.max.lean.config import UnfitError, read_config
@@ -41,7 +41,13 @@ class Lean:
         """Return what the engine does; it constrains output where llguidance is installed."""
         # It sleeps since a thread of MAX's runtime polls while nothing runs: 13 to 18 % of a core.
         able = {"token_ids", "metrics", "penalties", "seed", "sleeps", "stop", "logprobs"}
+        able |= {"ignore_eos"}
         return frozenset(able | ({"constrain"} if carries(found.python, "llguidance") else set()))
+
+    def traits(self, spec: LaunchSpec) -> Traits:
+        """Return the type of the cache; MAX chooses the threads and does not tell them."""
+        del spec
+        return Traits(cache_type="float32")
 
     def params(self, sampling: Mapping[str, Any]) -> dict[str, Any]:
         """Return the parameters, all of which the engine knows."""

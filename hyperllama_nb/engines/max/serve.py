@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hyperllama_nb.engines.base import LaunchSpec, Placement
+from hyperllama_nb.engines.base import LaunchSpec, Placement, Traits
 from hyperllama_nb.engines.max import devices, launcher, memory, quantized
 from hyperllama_nb.engines.max.find import Found
 
@@ -16,6 +16,9 @@ CPU_TEXTS, GPU_TEXTS = 8, 64
 
 CPU_CHUNK = 256
 """Prompt tokens per step on a CPU: a cancelled long prompt frees the engine after one step."""
+
+_CACHES = {"float16": "float16"} | dict.fromkeys(("float32", "q4_0", "q4_k", "q6_k"), "float32")
+"""What MAX keeps keys and values in for an encoding; bfloat16 for the others."""
 
 _UNKNOWN = frozenset({"repeat_last_n", "schema", "typical_p"})
 
@@ -37,8 +40,14 @@ class Serve:
         always = {"token_ids", "metrics"} | ({"sleeps"} if on_cpu else set())
         if spec.task == "embed":
             return frozenset(always | {"embeddings"})
-        always |= {"penalties", "seed", "stop"}
+        always |= {"ignore_eos", "penalties", "seed", "stop"}
         return frozenset(always | ({"logprobs"} if on_cpu else set()))
+
+    def traits(self, spec: LaunchSpec) -> Traits:
+        """Return the type of the cache, which follows from the encoding of the weights."""
+        if spec.task == "embed":
+            return Traits()
+        return Traits(_CACHES.get(devices.encoding(spec.manifest, spec.placement), "bfloat16"))
 
     def params(self, sampling: Mapping[str, Any]) -> dict[str, Any]:
         """Return the parameters without those that MAX does not know."""

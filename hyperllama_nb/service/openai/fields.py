@@ -30,6 +30,8 @@ _OPTIONS: Mapping[str, str] = {
     "typical_p": "typical_p",
     "repeat_penalty": "repeat_penalty",
     "repeat_last_n": "repeat_last_n",
+    # Not Ollama's either: vLLM and MAX call it so.
+    "ignore_eos": "ignore_eos",
 }
 """Fields that are options, later ones before earlier ones."""
 
