@@ -1,7 +1,7 @@
 """Pictures with a bar per row: ratios with their intervals, load times by phase."""
 
 from collections.abc import Mapping, Sequence
-from math import exp, log
+from math import exp, floor, log
 from typing import Any
 
 from hyperllama_nb.bench.comparison import MARGIN
@@ -51,7 +51,7 @@ def forest(rows: Sequence[Mapping[str, Any]], *, hatched: bool) -> str:
     )
     for tick in _ratios(x):
         parts.append(grid(f"M{x.at(tick):.1f} {top}V{bottom + 4}"))
-        parts.append(text(x.at(tick), bottom + 18, f"{tick:g}x", "middle"))
+        parts.append(text(x.at(tick), bottom + 18, f"{tick:.3g}x", "middle"))
     parts.append(f'<path d="M{x.at(1):.1f} {top}V{bottom}" stroke-dasharray="3 3"/>')
     parts.append(text(x.begin, bottom + 36, "◂ the second is better"))
     parts.append(text(x.end, bottom + 36, "the first is better ▸", "end"))
@@ -98,12 +98,13 @@ def _hatch(x: float, y: float, wide: float, tall: float) -> str:
 
 
 def _ratios(x: Scale) -> list[float]:
-    for steps in ((0.95, 1, 1.05), (0.9, 1, 1.1), (0.8, 1, 1.25), (0.67, 1, 1.5)):
-        if x.high <= steps[-1] * 1.2:
-            return list(steps)
-    powers = range(-12, 13)
-    found = [2.0**power for power in powers if x.low <= 2.0**power <= x.high]
-    return found[len(found) // 2 % max(1, len(found) // 5) :: max(1, len(found) // 5)]
+    """Return round ratios on a scale that is symmetric around 1, and 1 itself."""
+    if x.high < 2:
+        near = [factor for factor in (1.05, 1.1, 1.25, 1.5) if factor <= x.high][-2:]
+        return sorted([1.0, *near, *(round(1 / factor, 2) for factor in near)])
+    most = floor(log(x.high) / log(2))
+    step = -(-most // 3)
+    return [2.0**power for power in range(-(most // step) * step, most + 1, step)]
 
 
 def waterfall(loads: Sequence[Mapping[str, Any]]) -> str:

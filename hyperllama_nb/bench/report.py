@@ -6,6 +6,7 @@ from typing import Any
 
 from hyperllama_nb.bench import sections
 from hyperllama_nb.bench.records import Request
+from hyperllama_nb.display.tables import human_bytes
 
 STYLE = """
 :root{color-scheme:light dark;--page:#fff;--ink:#1f2328}
@@ -77,7 +78,17 @@ def _definitions(found: Mapping[str, Mapping[str, Any]]) -> str:
 def _environment(manifest: Mapping[str, Any]) -> str:
     rows: list[tuple[str, str]] = []
     for part in ("environment", "versions"):
-        rows += [(name, str(value)) for name, value in manifest.get(part, {}).items()]
+        rows += [(name, _told(name, value)) for name, value in manifest.get(part, {}).items()]
     for target, facts in manifest.get("targets", {}).items():
-        rows += [(f"{target}: {name}", str(value)) for name, value in facts.items()]
+        rows += [(f"{target}: {name}", _told(name, value)) for name, value in facts.items()]
     return sections.table(("", ""), rows)
+
+
+def _told(name: str, value: Any) -> str:
+    if value is None or value in ([], {}):
+        return "-"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {each}" for key, each in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value))
+    return human_bytes(value) if name == "memory" else str(value)

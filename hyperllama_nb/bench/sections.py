@@ -216,16 +216,24 @@ def goodput(summary: Mapping[str, Any]) -> str:
 
 def drift(summary: Mapping[str, Any]) -> str:
     """Return a warning for each number that drifted and each load that was sent late."""
-    found = [each["sentence"] for each in summary["drift"]]
+    parts = []
+    if found := [each["sentence"] for each in summary["drift"]]:
+        items = "".join(f"<li>{escape(sentence)}</li>" for sentence in found)
+        parts.append(
+            f'<details class="hl-note"><summary>The speed changed while it was measured, in '
+            f"{len(found)} of the numbers. Ratios are taken block by block and suffer less; "
+            f"measure again on an idle machine.</summary><ul>{items}</ul></details>"
+        )
     for cell in summary["cells"]:
         for name, numbers in cell["targets"].items():
             if numbers["lag_degraded"]:
-                found.append(
+                told = (
                     f"The load generator sent requests to {name} at {cell['label']} up to "
                     f"{shown(numbers['lag_max'], 's')} late, which is more than a tenth of its "
                     "time to first token: the latencies hold the generator's own delay."
                 )
-    return "".join(map(_note, found))
+                parts.append(_note(told))
+    return "".join(parts)
 
 
 def fairness(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -93,6 +93,5 @@ def _sentence(target: str, cell: str, metric: str, share: float) -> str:
     word = "grew" if share > 0 else "fell"
     return (
         f"{label_of(metric)} of {target} at {cell} {word} by {abs(share):.0%} over the run: the "
-        "machine may have become warm, or something else ran on it. Ratios are taken block by "
-        "block and suffer less; measure again on an idle machine."
+        "machine may have become warm, or something else ran on it."
     )

@@ -67,6 +67,22 @@ def test_doubts_are_words_in_the_tables_and_sentences_above_them():
     assert sections.drift(summary()) == ""
 
 
+def test_numbers_that_drifted_are_told_together():
+    found = summary() | {"drift": [{"sentence": EVIL}, {"sentence": "latency grew"}]}
+    told = sections.drift(found)
+    assert "in 2 of the numbers" in told
+    assert "<li>latency grew</li>" in told
+    assert EVIL not in told
+
+
+def test_where_it_ran_is_told_as_people_read_it():
+    facts = {"options": {"temperature": 0, "seed": 1}, "digest": None}
+    page = report({"environment": {"memory": 8 * 10**9}, "targets": {"a": facts}}, summary())
+    assert "<td>memory</td><td>8 GB</td>" in page
+    assert "<td>a: options</td><td>temperature 0, seed 1</td>" in page
+    assert "<td>a: digest</td><td>-</td>" in page
+
+
 def test_goodput_is_shown_with_its_objectives():
     found = sections.goodput(summary(objectives=Objectives(ttft=0.21)))
     assert "time to first token ≤ 210 ms" in found
