@@ -30,11 +30,15 @@ _SHAPES = {
 
 @dataclass(frozen=True)
 class Style:
-    """How a target is drawn in every picture; colour is never what tells it apart alone."""
+    """How a target is drawn in every picture; colour is never what tells it apart alone.
+
+    `hollow` is for what was not measured here: a mark without a line.
+    """
 
     colour: str
     dash: str
     mark: str
+    hollow: bool = False
 
     def line(self, path: str, told: str = "") -> str:
         """Return a line along a path, with what it says when the pointer is on it."""
@@ -43,11 +47,12 @@ class Style:
             f'<path d="{path}" stroke="{self.colour}" stroke-width="2"{dash}>{hover(told)}</path>'
         )
 
-    def point(self, x: float, y: float, told: str = "", *, filled: bool = True) -> str:
-        """Return a mark, hollow for what was not measured here."""
+    def point(self, x: float, y: float, told: str = "") -> str:
+        """Return a mark with what it says when the pointer is on it."""
+        # an invisible filling, so that the pointer finds the middle of a hollow mark
         look = (
-            f'fill="{self.colour if filled else "none"}" stroke="{self.colour}" '
-            f'stroke-width="{0.5 if filled else 1.6}"'
+            f'fill="{self.colour}" fill-opacity="{0 if self.hollow else 1}" '
+            f'stroke="{self.colour}" stroke-width="{1.6 if self.hollow else 0.5}"'
         )
         if self.mark == "circle":
             return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" {look}>{hover(told)}</circle>'
@@ -57,11 +62,11 @@ class Style:
         )
 
 
-def style(number: int) -> Style:
+def style(number: int, *, hollow: bool = False) -> Style:
     """Return the style of the target at a place in the run's order."""
     turn, place = divmod(number, len(COLOURS))
     mark = _MARKS[(place + turn) % len(_MARKS)]
-    return Style(COLOURS[place], _DASHES[(place + turn) % len(_DASHES)], mark)
+    return Style(COLOURS[place], _DASHES[(place + turn) % len(_DASHES)], mark, hollow)
 
 
 @dataclass(frozen=True)
@@ -170,8 +175,8 @@ def _legend(entries: Sequence[tuple[str, Style]]) -> tuple[str, int]:
         if x > 8 and x + wide > WIDTH:
             x, row = 8.0, row + 1
         y = 38 + 18 * row
-        line = look.line(f"M{x} {y}h30") + look.point(x + 15, y)
-        parts.append(line + text(x + 37, y + 4, told, told=name))
+        line = "" if look.hollow else look.line(f"M{x:.1f} {y}h30")
+        parts.append(line + look.point(x + 15, y) + text(x + 37, y + 4, told, told=name))
         x += wide
     return "".join(parts), row + bool(entries)
 

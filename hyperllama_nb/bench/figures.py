@@ -1,13 +1,14 @@
 """Pictures of a run: running medians, distributions, numbers over the load, and those in bars."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from hyperllama_nb.bench.bars import forest, waterfall
 from hyperllama_nb.bench.drawing import Frame, Style, hover, path, style, text
 from hyperllama_nb.bench.live import Curve
 
-__all__ = ["against_load", "curves", "ecdfs", "forest", "waterfall"]
+__all__ = ["against_load", "attainment", "curves", "ecdfs", "forest", "waterfall"]
 
 
 def curves(curves: Sequence[Curve], title: str, unit: str) -> str:
@@ -117,73 +118,114 @@ def ecdfs(
     return frame.picture()
 
 
+@dataclass(frozen=True)
+class _Point:
+    """A number of one target under one load, the ends of the bar through it, and what it says."""
+
+    x: float
+    y: float
+    low: float
+    high: float
+    told: str
+
+
 def against_load(summary: Mapping[str, Any], metric: str, title: str) -> str:
     """Return the median over the load that was measured, a line per target; a bar reaches to p90.
 
     The load is the mean number of requests in flight, so that loads at a fixed number and at a
     fixed rate lie on one axis. Results of other tools are hollow marks without a line. Empty where
-    there is but one point in all.
+    no target has two points.
     """
-    targets: list[str] = summary["targets"]
-    lines = {name: _points(summary, name, metric) for name in targets}
-    overlays = [
-        (each, (each["in_flight"], (each["metrics"].get(metric) or {}).get("p50")))
-        for each in summary["overlays"]
+    factor, unit = _unit(summary["definitions"][metric]["unit"], _most(summary, metric))
+
+    def point(name: str, each: Mapping[str, Any]) -> _Point | None:
+        values = each["metrics"].get(metric) or {}
+        middle, high = values.get("p50"), values.get("p90")
+        if each["in_flight"] is None or middle is None:
+            return None
+        told = f"{name}: median {middle * factor:.3g} {unit}"
+        told += "" if high is None else f", p90 {high * factor:.3g} {unit}"
+        end = middle if high is None else high
+        return _Point(each["in_flight"], factor * middle, factor * middle, factor * end, told)
+
+    others = {f"{each['tool']}: {each['label']}": each for each in summary["overlays"]}
+    marks = {name: found for name, each in others.items() if (found := point(name, each))}
+    return _over_load(title, _lines(summary, point), marks, unit)
+
+
+def attainment(summary: Mapping[str, Any], title: str) -> str:
+    """Return the share of good requests over the load, with Wilson's interval as a bar."""
+
+    def point(name: str, each: Mapping[str, Any]) -> _Point | None:
+        good = each["goodput"]
+        if each["in_flight"] is None or good["share"] is None:
+            return None
+        share, low, high = (100 * good[end] for end in ("share", "low", "high"))
+        told = f"{name}: {share:.3g} % good [{low:.3g}, {high:.3g}]"
+        return _Point(each["in_flight"], share, low, high, told)
+
+    return _over_load(title, _lines(summary, point), {}, "% of the requests", 100.0)
+
+
+def _most(summary: Mapping[str, Any], metric: str) -> float:
+    """Return the greatest median or p90 that is shown of a number, to choose its unit by."""
+    shown = [each for cell in summary["cells"] for each in cell["targets"].values()]
+    values = [each["metrics"].get(metric) or {} for each in (*shown, *summary["overlays"])]
+    return max((each.get(end) or 0.0 for each in values for end in ("p50", "p90")), default=0.0)
+
+
+def _lines(
+    summary: Mapping[str, Any], point: Callable[[str, Mapping[str, Any]], _Point | None]
+) -> dict[str, list[_Point]]:
+    """Return the points of each target, in the order of the load that was measured."""
+    lines = {}
+    for name in summary["targets"]:
+        cells = summary["cells"]
+        found = [point(f"{name}, {cell['label']}", cell["targets"][name]) for cell in cells]
+        lines[name] = sorted((each for each in found if each), key=lambda each: each.x)
+    return lines
+
+
+def _over_load(
+    title: str,
+    lines: Mapping[str, Sequence[_Point]],
+    marks: Mapping[str, _Point],
+    unit: str,
+    top: float | None = None,
+) -> str:
+    if max(map(len, lines.values()), default=0) < 2:
+        return ""
+    points = [*(point for line in lines.values() for point in line), *marks.values()]
+    low, high = min(point.x for point in points), max(point.x for point in points)
+    log_x = low > 0 and high > 6 * low
+    drawn = [(name, style(place), line) for place, (name, line) in enumerate(lines.items()) if line]
+    hollow = [
+        (name, style(len(lines) + place, hollow=True), point)
+        for place, (name, point) in enumerate(marks.items())
     ]
-    others = [(each, at) for each, at in overlays if None not in at]
-    if max(map(len, lines.values()), default=0) < 2 and not others:
-        return ""
-    found = [point for line in lines.values() for point in line]
-    xs = [point["x"] for point in found] + [at[0] for _, at in others]
-    ys = [value for point in found for value in (point["p50"], point["p90"]) if value is not None]
-    ys += [at[1] for _, at in others]
-    if not ys:
-        return ""
-    factor, unit = _unit(summary["definitions"][metric]["unit"], max(ys))
-    log_x = min(xs) > 0 and max(xs) > 6 * min(xs)
-    styles = {name: style(place) for place, name in enumerate(targets)}
-    hollow = [style(len(targets) + place) for place in range(len(others))]
     frame = Frame(
         title,
-        [(name, styles[name]) for name in targets if lines[name]]
-        + [(each["label"], look) for (each, _), look in zip(others, hollow, strict=True)],
-        x=(min(xs) / 1.15, max(xs) * 1.15) if log_x else (0, max(xs) * 1.06),
-        y=(0, factor * max(ys) * 1.05),
+        [(name, look) for name, look, _ in (*drawn, *hollow)],
+        x=(low / 1.15, high * 1.15) if log_x else (0, high * 1.06),
+        y=(0, top or 1.05 * max(point.high for point in points) or 1.0),
         below="requests in flight, on average" + (", logarithmic" if log_x else ""),
         beside=unit,
         log_x=log_x,
     )
-    for name, line in lines.items():
-        _line(frame, styles[name], name, line, factor, unit)
-    for (each, at), look in zip(others, hollow, strict=True):
-        told = f"{each['tool']}: {each['label']}: {factor * at[1]:.3g} {unit}"
-        frame.add(look.point(frame.x.at(at[0]), frame.y.at(factor * at[1]), told, filled=False))
+    for _, look, line in drawn:
+        places = [(frame.x.at(point.x), frame.y.at(point.y)) for point in line]
+        frame.add(look.line(path(places)))
+        for point, (x, y) in zip(line, places, strict=True):
+            if point.low < point.high:
+                ends = [frame.y.at(end) for end in (point.low, point.high)]
+                caps = "".join(f"M{x - 4:.1f} {end:.1f}h8" for end in ends)
+                bar = f"M{x:.1f} {ends[0]:.1f}V{ends[1]:.1f}{caps}"
+                frame.add(f'<path d="{bar}" stroke="{look.colour}" stroke-width="1.2"/>')
+            frame.add(look.point(x, y, f"{point.told}; {point.x:.3g} in flight"))
+    for _, look, point in hollow:
+        told = f"{point.told}; {point.x:.3g} in flight"
+        frame.add(look.point(frame.x.at(point.x), frame.y.at(point.y), told))
     return frame.picture()
-
-
-def _points(summary: Mapping[str, Any], name: str, metric: str) -> list[dict[str, Any]]:
-    points = []
-    for cell in summary["cells"]:
-        numbers = cell["targets"][name]
-        values = numbers["metrics"].get(metric) or {}
-        if numbers["in_flight"] is not None and values.get("p50") is not None:
-            points.append({"x": numbers["in_flight"], "cell": cell["label"], **values})
-    return sorted(points, key=lambda point: point["x"])
-
-
-def _line(
-    frame: Frame, look: Style, name: str, line: list[dict[str, Any]], factor: float, unit: str
-) -> None:
-    places = [(frame.x.at(each["x"]), frame.y.at(factor * each["p50"])) for each in line]
-    frame.add(look.line(path(places)) if places else "")
-    for (x, y), each in zip(places, line, strict=True):
-        told = f"{name}, {each['cell']}: median {factor * each['p50']:.3g} {unit}"
-        if each["p90"] is not None:
-            told += f", p90 {factor * each['p90']:.3g} {unit}"
-            end = frame.y.at(factor * each["p90"])
-            bar = f"M{x:.1f} {y:.1f}V{end:.1f}M{x - 4:.1f} {end:.1f}h8"
-            frame.add(f'<path d="{bar}" stroke="{look.colour}" stroke-width="1.2"/>')
-        frame.add(look.point(x, y, f"{told}; {each['x']:.3g} in flight"))
 
 
 def _unit(unit: str, most: float) -> tuple[float, str]:

@@ -46,7 +46,7 @@ def report(
         *([] if summary["complete"] else [f'<p class="hl-note">{escape(summary["note"])}</p>']),
         *_part("Verdicts", sections.verdicts(summary)),
         *_part("Doubts", sections.drift(summary)),
-        *_part("Under objectives", sections.goodput(summary)),
+        *_part("Under objectives", sections.goodput(summary) + sections.attainment(summary)),
         *_part("Over the load", sections.over_load(summary)),
         *_part("Numbers", sections.numbers(summary), _DASHES),
         *_part("Distributions", sections.distributions(summary, requests)),

@@ -1,31 +1,30 @@
 """Parts of a report as HTML without scripts; everything in them is data and is escaped."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
 from hyperllama_nb.bench import figures
+from hyperllama_nb.bench.fragments import STYLE, note, shown, table, table_of
 from hyperllama_nb.bench.live import ecdf
 from hyperllama_nb.bench.records import Request
 from hyperllama_nb.display.tables import human_bytes
 
-STYLE = """
-.hl-scroll{overflow-x:auto}
-.hl-table{border-collapse:collapse;margin:.6em 0;font-variant-numeric:tabular-nums}
-.hl-table th,.hl-table td{border:1px solid rgba(128,128,128,.35);padding:.25em .6em;
-text-align:left;vertical-align:top}
-.hl-table th{background:rgba(128,128,128,.12)}
-.hl-verdict,.hl-note{border-left:4px solid rgba(128,128,128,.6);padding:.3em .8em;margin:.4em 0;
-background-color:rgba(128,128,128,.08)}
-.hl-note{border-left-color:#d97706}
-.hl-hatched{background-image:repeating-linear-gradient(45deg,transparent 0 6px,
-rgba(128,128,128,.22) 6px 8px)}
-.hl-state{white-space:nowrap}
-.hl-state::before{display:inline-block;width:1.3em;font-weight:700}
-.hl-pass::before{content:"✓";color:#2f9e6e}.hl-warn::before{content:"!";color:#d97706}
-.hl-fail::before{content:"✗";color:#e5534b}.hl-unknown::before{content:"?";color:#7c8797}
-"""
-"""For the classes of the fragments; the colours read on a light and on a dark page."""
+__all__ = [
+    "STYLE",
+    "attainment",
+    "distributions",
+    "drift",
+    "fairness",
+    "goodput",
+    "loads",
+    "numbers",
+    "over_load",
+    "resources",
+    "shown",
+    "table",
+    "verdicts",
+]
 
 SHOWN = ("mean", "p50", "p90", "p99")
 """Statistics of the tables; the summary has all of them."""
@@ -35,41 +34,6 @@ LOADS_DRAWN = 4
 """Loads with pictures of their distributions, at most: it bounds the size of a page."""
 
 _STATES = ("succeeded", "failed", "incomplete")
-
-
-def shown(value: float | None, unit: str) -> str:
-    """Return a number as people read it: seconds below one in milliseconds, a dash if unknown.
-
-    >>> shown(0.01234, "s"), shown(1234.5, "tokens/s"), shown(None, "s"), shown(0.5, "share")
-    ('12.3 ms', '1234 tokens/s', '-', '50 %')
-    """
-    if value is None:
-        return "-"
-    if unit == "s":
-        return f"{value * 1000:.3g} ms" if value < 0.9995 else f"{value:.2f} s"
-    if unit == "share":
-        return f"{100 * value:.3g} %"
-    return f"{value:.3g} {unit}".strip() if abs(value) < 999.5 else f"{value:.0f} {unit}".strip()
-
-
-def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table of text; without heads if no column has a name, empty without rows."""
-    body = "".join(
-        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
-    )
-    return _table(columns, body) if body else ""
-
-
-def _table(columns: Sequence[str], body: str) -> str:
-    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in columns)
-    head = f"<thead><tr>{head}</tr></thead>" if any(columns) else ""
-    return (
-        f'<div class="hl-scroll"><table class="hl-table">{head}<tbody>{body}</tbody></table></div>'
-    )
-
-
-def _note(text: str) -> str:
-    return f'<p class="hl-note">{escape(text)}</p>'
 
 
 def verdicts(summary: Mapping[str, Any]) -> str:
@@ -82,7 +46,7 @@ def verdicts(summary: Mapping[str, Any]) -> str:
     if hatched:
         rules = [row["rule"] for row in summary["fairness"] if row["state"] == "fail"]
         parts.append(
-            _note(
+            note(
                 f"Two set-ups, not two engines, are compared: {', '.join(rules)} failed. The "
                 "differences are drawn hatched."
             )
@@ -214,6 +178,13 @@ def goodput(summary: Mapping[str, Any]) -> str:
     return f"<p>A request is good if it succeeded with {escape(told)}.</p>{table(columns, rows)}"
 
 
+def attainment(summary: Mapping[str, Any]) -> str:
+    """Return the share of good requests over the load; empty without objectives or loads."""
+    if set(summary["objectives"].values()) == {None}:
+        return ""
+    return figures.attainment(summary, "requests within the objectives, over the load")
+
+
 def drift(summary: Mapping[str, Any]) -> str:
     """Return a warning for each number that drifted and each load that was sent late."""
     parts = []
@@ -232,7 +203,7 @@ def drift(summary: Mapping[str, Any]) -> str:
                     f"{shown(numbers['lag_max'], 's')} late, which is more than a tenth of its "
                     "time to first token: the latencies hold the generator's own delay."
                 )
-                parts.append(_note(told))
+                parts.append(note(told))
     return "".join(parts)
 
 
@@ -245,7 +216,7 @@ def fairness(rows: Sequence[Mapping[str, Any]]) -> str:
         f"<td>{escape(row['reason'])}</td></tr>"
         for row in rows
     )
-    return _table(("rule", "state", "why"), body) if rows else ""
+    return table_of(("rule", "state", "why"), body) if rows else ""
 
 
 def loads(summary: Mapping[str, Any]) -> str:

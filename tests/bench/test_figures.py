@@ -8,6 +8,7 @@ import pytest
 from hyperllama_nb.bench import figures
 from hyperllama_nb.bench.drawing import Scale, number, round_logs, shortened, style
 from hyperllama_nb.bench.live import Curve
+from hyperllama_nb.bench.throughput import Objectives
 from tests.bench.summaries import OVERLAY, summary
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -78,10 +79,19 @@ def test_numbers_lie_over_the_load_that_was_measured():
     assert "requests in flight, on average" in words(root)
     assert any("a, 1 at a time: median 200 ms" in each for each in hovers(root))
     assert any("max benchmark: m on modular" in each for each in hovers(root))
-    hollow = [each for each in root if each.get("fill") == "none" and each.get("transform")]
-    assert len(hollow) == 1
+    hollow = [each for each in root if each.get("fill-opacity") == "0"]
+    assert len(hollow) == 2  # the mark and its entry in the legend
     found["cells"] = found["cells"][:1]
-    assert figures.against_load({**found, "overlays": []}, "ttft", "t") == ""
+    assert figures.against_load(found, "ttft", "t") == ""
+
+
+def test_the_share_of_good_requests_has_its_interval():
+    found = summary(objectives=Objectives(ttft=0.21))
+    root = read(figures.attainment(found, "within the objectives"))
+    assert "% of the requests" in words(root)
+    assert any("a, 1 at a time: 100 % good [61, 100]; 0.519 in" in each for each in hovers(root))
+    bars = [each for each in root if each.get("stroke-width") == "1.2"]
+    assert len(bars) == 4
 
 
 def test_a_bar_reaches_to_a_high_percentile_where_one_is_known():
