@@ -1,9 +1,10 @@
 """The handle of a `%%llm --bg` cell."""
 
-import contextvars
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+
+from hyperllama_nb.display.cells import thread_here
 
 if TYPE_CHECKING:
     from hyperllama_nb.client import Response, Stream
@@ -28,11 +29,7 @@ class Background:
         self._over = threading.Event()
         self._response: Response | None = None
         self._error: Exception | None = None
-        # What is displayed belongs to the cell whose context it is displayed in.
-        context = contextvars.copy_context()
-        threading.Thread(
-            target=context.run, args=(self._run,), name="hyperllama-background", daemon=True
-        ).start()
+        thread_here(self._run, name="background").start()
 
     @property
     def response(self) -> "Response":

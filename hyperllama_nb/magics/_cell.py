@@ -4,6 +4,7 @@ from argparse import Namespace
 from typing import TYPE_CHECKING, Any
 
 from hyperllama_nb.commands.options import HelpShown
+from hyperllama_nb.display.cells import cell_id
 from hyperllama_nb.errors import HyperLlamaError
 from hyperllama_nb.magics._arguments import parse
 from hyperllama_nb.magics._formats import form_of, new_cell
@@ -31,15 +32,6 @@ def values_of(magics: "HyperLlamaMagics") -> Values:
     return Values(shell.user_ns, shell.user_ns_hidden, magics.last_error.of)
 
 
-def cell_id(shell: Any) -> str | None:
-    """Return the id that the front end gives the running cell; None where it gives none."""
-    kernel = getattr(shell, "kernel", None)
-    if kernel is None:
-        return None
-    found = (kernel.get_parent().get("metadata") or {}).get("cellId")
-    return str(found) if found else None
-
-
 class Cell:
     """One run of a cell: what its line and the configuration say, put together."""
 
@@ -51,7 +43,7 @@ class Cell:
         self._options: dict[str, Any] = {**magics.options, **args.options}
         history = not args.raw and not args.no_history
         self._chat: str | None = (args.chat or magics.chat or None) if history else None
-        self._id = cell_id(self._shell)
+        self._id = cell_id()
         self._used: list[str] = []
         values = values_of(magics)
         self._prompt = text if args.verbatim else interpolate(text, values, self._used.append)

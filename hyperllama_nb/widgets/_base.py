@@ -1,6 +1,5 @@
 """What the widgets share: their files, their forms in a saved notebook, and how they speak."""
 
-import contextvars
 import re
 import sys
 import threading
@@ -11,6 +10,7 @@ from typing import Any
 import anywidget
 from traitlets import Unicode
 
+from hyperllama_nb.display.cells import thread_here
 from hyperllama_nb.display.sinks import display_bundle, in_kernel, new_display_id
 from hyperllama_nb.errors import HyperLlamaError
 
@@ -125,10 +125,7 @@ class Widget(anywidget.AnyWidget):
 
     def _start(self, work: Callable[..., object], *args: Any, name: str) -> threading.Thread:
         """Run `work` in a thread whose output goes where that of the caller goes."""
-        context = contextvars.copy_context()
-        thread = threading.Thread(
-            target=context.run, args=(work, *args), name=f"hyperllama-{name}", daemon=True
-        )
+        thread = thread_here(work, *args, name=name)
         thread.start()
         return thread
 

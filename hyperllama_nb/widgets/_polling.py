@@ -1,11 +1,11 @@
 """The thread that asks the service over and over, and bears that there is none."""
 
-import contextvars
 import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from hyperllama_nb.display.cells import thread_here
 from hyperllama_nb.errors import HyperLlamaError
 
 FASTEST = 0.2
@@ -41,10 +41,7 @@ class Polling:
         self.asked = threading.Condition()
         """Notified after each question."""
         self.count = 0
-        context = contextvars.copy_context()
-        self._thread = threading.Thread(
-            target=context.run, args=(self._run,), name="hyperllama-monitor", daemon=True
-        )
+        self._thread = thread_here(self._run, name="monitor")
 
     def start(self) -> None:
         """Begin to ask."""

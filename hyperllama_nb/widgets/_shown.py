@@ -5,7 +5,8 @@ import weakref
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from hyperllama_nb.display.sinks import display_bundle, in_kernel, new_display_id
+from hyperllama_nb.display.cells import cell_id, run_id
+from hyperllama_nb.display.sinks import current_shell, display_bundle, in_kernel, new_display_id
 
 if TYPE_CHECKING:
     from hyperllama_nb.widgets._live import Live
@@ -103,7 +104,7 @@ class Cells:
 
     def take(self, monitor: Any) -> None:
         """Note that a monitor is displayed by the running cell, and stop what it replaces."""
-        cell, run = cell_id(), _run_id()
+        cell, run = cell_id(), run_id()
         if cell is None:
             return
         before, monitors = self._shown.get(cell, ("", weakref.WeakSet()))
@@ -115,28 +116,5 @@ class Cells:
         self._shown[cell] = (run, monitors)
 
 
-def cell_id() -> str | None:
-    """Return the id of the running cell, None where the front end does not tell it."""
-    found = _parent().get("metadata", {}).get("cellId")
-    return str(found) if found else None
-
-
-def _run_id() -> str:
-    return str(_parent().get("header", {}).get("msg_id", ""))
-
-
-def _parent() -> Mapping[str, Any]:
-    from IPython.core.getipython import get_ipython
-
-    shell: Any = get_ipython()
-    # a terminal's shell has no parent, and a kernel's none outside of a cell
-    told: Callable[[], object] = getattr(shell, "get_parent", lambda: None)
-    parent = told()
-    return parent if isinstance(parent, Mapping) else {}
-
-
 def _events() -> Any:
-    from IPython.core.getipython import get_ipython
-
-    shell: Any = get_ipython()
-    return shell.events
+    return current_shell().events

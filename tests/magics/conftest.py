@@ -96,7 +96,7 @@ class Page:
 def page(shell: InteractiveShell, monkeypatch: pytest.MonkeyPatch) -> Page:
     """Let the shell believe that a notebook shows its outputs."""
     found = Page()
-    shell.kernel = found
+    shell.kernel, shell.get_parent = found, found.get_parent
     monkeypatch.setattr("hyperllama_nb.display.sinks.in_kernel", lambda: True)
     monkeypatch.setattr("hyperllama_nb.display.sinks.display_bundle", found.publish)
     return found

@@ -10,6 +10,7 @@ from itertools import pairwise
 import pytest
 
 from hyperllama_nb.client import Client
+from hyperllama_nb.display import cells
 from hyperllama_nb.errors import RequestError
 from hyperllama_nb.runtime import socket_path
 from hyperllama_nb.service import samples
@@ -73,7 +74,7 @@ class Notebook:
 def notebook(monkeypatch):
     made = Notebook()
     monkeypatch.setattr(_shown, "display_bundle", made.show)
-    monkeypatch.setattr(_shown, "_parent", made.parent)
+    monkeypatch.setattr(cells, "parent", made.parent)
     monkeypatch.setattr(_shown, "_events", lambda: made)
     for module in (_shown, monitor):
         monkeypatch.setattr(module, "in_kernel", lambda: True)
