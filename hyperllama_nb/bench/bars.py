@@ -1,6 +1,7 @@
 """Pictures with a bar per row: ratios with their intervals, load times by phase."""
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from math import exp, floor, log
 from typing import Any
 
@@ -43,27 +44,31 @@ def forest(rows: Sequence[Mapping[str, Any]], *, hatched: bool) -> str:
     if hatched:
         told = "Hatched: a rule of fairness failed, so these are two set-ups, not two engines."
         parts.append(text(4, 34, told))
-    low, high = x.at(1 / (1 + MARGIN)), x.at(1 + MARGIN)
-    parts.append(
-        f'<rect x="{low:.1f}" y="{top}" width="{high - low:.1f}" height="{bottom - top}" '
-        f'fill="currentColor" fill-opacity="0.08" stroke="none">'
-        f"{hover(f'within {MARGIN:.0%}: equivalent')}</rect>"
-    )
-    for tick in _ratios(x):
-        parts.append(grid(f"M{x.at(tick):.1f} {top}V{bottom + 4}"))
-        parts.append(text(x.at(tick), bottom + 18, f"{tick:.3g}x", "middle"))
-    parts.append(f'<path d="M{x.at(1):.1f} {top}V{bottom}" stroke-dasharray="3 3"/>')
+    parts += [text(x.at(tick), bottom + 18, f"{tick:.3g}x", "middle") for tick in _ratios(x)]
     parts.append(text(x.begin, bottom + 36, "◂ the second is better"))
     parts.append(text(x.end, bottom + 36, "the first is better ▸", "end"))
-    y = float(top)
-    for place, row in enumerate(known):
-        if place in firsts:
-            y += _ROW
-            group = f'<g font-weight="600">{text(4, y - 7, row["group"])}</g>'
-            parts.append(group)
+    y = top
+    for first, end in pairwise([*firsts, len(known)]):
+        words = text(4, y + 16, shortened(groups[first], 104), told=groups[first])
+        parts.append(f'<g font-weight="600">{words}</g>')
         y += _ROW
-        parts.append(_ratio(row, x, y - _ROW / 2, hatched=hatched))
+        parts.append(_strip(x, y, _ROW * (end - first)))
+        for row in known[first:end]:
+            parts.append(_ratio(row, x, y + _ROW / 2, hatched=hatched))
+            y += _ROW
     return "".join([*parts, "</svg>"])
+
+
+def _strip(x: Scale, y: int, tall: int) -> str:
+    """Return the ground of some rows: where differences matter to nobody, and round ratios."""
+    low, high = x.at(1 / (1 + MARGIN)), x.at(1 + MARGIN)
+    lines = "".join(grid(f"M{x.at(tick):.1f} {y}v{tall}") for tick in _ratios(x))
+    return (
+        f'<rect x="{low:.1f}" y="{y}" width="{high - low:.1f}" height="{tall}" '
+        f'fill="currentColor" fill-opacity="0.08" stroke="none">'
+        f"{hover(f'within {MARGIN:.0%}: equivalent')}</rect>{lines}"
+        f'<path d="M{x.at(1):.1f} {y}v{tall}" stroke-dasharray="3 3"/>'
+    )
 
 
 def _ratio(row: Mapping[str, Any], x: Scale, y: float, *, hatched: bool) -> str:

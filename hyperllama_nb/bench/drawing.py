@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 
-WIDTH = 640
+WIDTH = 720
 """Pixels; a page scales the picture to its own width."""
 
 LETTER = 6.6
@@ -137,7 +137,7 @@ class Frame:
         """Lay it out; `x` and `y` are the ends of the axes, `below` and `beside` name them."""
         self._title, self._below, self._beside = title, below, beside
         self._legend, rows = _legend(legend)
-        top = 24 + 18 * rows + 18
+        top = 30 + 18 * rows + 22
         self.top, self.bottom = float(top), float(top + height)
         self.y = Scale(*y, self.bottom, self.top)
         labels = [number(value) for value in self.y.ticks(6)]
@@ -161,7 +161,7 @@ class Frame:
             parts.append(grid(f"M{x.at(value):.1f} {y.end}V{y.begin + 4}"))
             parts.append(text(x.at(value), y.begin + 18, number(value), "middle"))
         parts.append(f'<path d="M{x.begin:.1f} {y.end}V{y.begin}H{x.end}" stroke-opacity="0.6"/>')
-        parts.append(text(4, y.end - 9, self._beside))
+        parts.append(text(4, y.end - 10, self._beside))
         parts.append(text((x.begin + x.end) / 2, y.begin + 37, self._below, "middle"))
         return "".join([*parts, *self._parts, "</svg>"])
 

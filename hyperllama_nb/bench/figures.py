@@ -17,10 +17,12 @@ def curves(curves: Sequence[Curve], title: str, unit: str) -> str:
     `unit` is that of the values ("s", "tokens/s"); the order of the curves gives their styles.
     """
     drawn = [(style(place), curve) for place, curve in enumerate(curves) if curve.xs]
+    # the first bands are as wide as the few answers differ, and would press all others together
     ys = [
         value
         for _, curve in drawn
-        for value in (*curve.middle, *curve.low, *curve.high)
+        for ends in (curve.low, curve.high)
+        for value in (*curve.middle, *ends[len(ends) // 4 :])
         if value is not None
     ]
     if not ys:

@@ -9,6 +9,9 @@ STYLE = """
 .hl-table th,.hl-table td{border:1px solid rgba(128,128,128,.35);padding:.25em .6em;
 text-align:left;vertical-align:top}
 .hl-table th{background:rgba(128,128,128,.12)}
+.hl-table th[rowspan]{background:none;font-weight:inherit}
+.hl-table .hl-number{text-align:right}
+.hl-verdict ul,.hl-note ul{margin:.2em 0;padding-left:1.4em}
 .hl-verdict,.hl-note{border-left:4px solid rgba(128,128,128,.6);padding:.3em .8em;margin:.4em 0;
 background-color:rgba(128,128,128,.08)}
 .hl-note{border-left-color:#d97706}

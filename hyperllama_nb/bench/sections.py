@@ -57,16 +57,21 @@ def verdicts(summary: Mapping[str, Any]) -> str:
             f"<p>The same engine, measured twice, differs by up to: {escape(floors)}. Smaller "
             "differences are not visible here.</p>"
         )
-    groups: dict[tuple[str, str, str], list[Mapping[str, Any]]] = {}
-    for cell, each in found:
-        groups.setdefault((each["first"], each["second"], cell["label"]), []).append(each)
     rows, sentences = [], []
-    for (first, second, cell), several in sorted(groups.items(), key=lambda item: item[0][:2]):
-        group = f"{first} against {second}, {cell}"
-        told = f"<b>{escape(group)}</b>: {escape(_in_short(several))}"
-        parts.append(f'<p class="hl-verdict{hatched}">{told}</p>')
-        rows += [{"group": group, **each} for each in several]
-        sentences += [f"<li>{escape(each['sentence'])}</li>" for each in several]
+    pairs: dict[str, dict[str, list[Mapping[str, Any]]]] = {}
+    place = summary["targets"].index
+    found.sort(key=lambda pair: (place(pair[1]["first"]), place(pair[1]["second"])))
+    for cell, each in found:
+        pair, load = f"{each['first']} against {each['second']}", cell["label"]
+        pairs.setdefault(pair, {}).setdefault(load, []).append(each)
+        rows.append({"group": f"{pair}, {load}", **each})
+        sentences.append(f"<li>{escape(each['sentence'])}</li>")
+    for pair, cells in pairs.items():
+        told = "".join(
+            f"<li>{escape(load)}: {escape(_in_short(several))}</li>"
+            for load, several in cells.items()
+        )
+        parts.append(f'<div class="hl-verdict{hatched}"><b>{escape(pair)}</b><ul>{told}</ul></div>')
     parts.append(figures.forest(rows, hatched=bool(hatched)))
     parts.append(f"<details><summary>In words</summary><ul>{''.join(sentences)}</ul></details>")
     return "".join(parts)
@@ -120,13 +125,18 @@ def _numbers(
     states = [(name, *counts) for name, counts, _ in found]
     if not any(row[-1] for row in states):
         columns, states = columns[:-1], [row[:-1] for row in states]
-    rows = []
+    body = ""
     for metric, told in summary["definitions"].items():
-        for name, _, metrics in found:
-            if values := metrics.get(metric):
-                cells = (shown(values.get(each), told["unit"]) for each in SHOWN)
-                rows.append((told["label"], name, *cells))
-    return table(columns, states) + table(("number", "target", *SHOWN), rows)
+        rows = [(name, metrics[metric]) for name, _, metrics in found if metrics.get(metric)]
+        # the label of a rate has its unit
+        unit = "s" if told["unit"] == "s" else ""
+        head = f'<th scope="rowgroup" rowspan="{len(rows)}">{escape(told["label"])}</th>'
+        for name, values in rows:
+            cells = (shown(values.get(each), unit) for each in SHOWN)
+            row = "".join(f'<td class="hl-number">{cell}</td>' for cell in cells)
+            body += f"<tr>{head}<td>{escape(name)}</td>{row}</tr>"
+            head = ""
+    return table(columns, states) + (table_of(("number", "target", *SHOWN), body) if body else "")
 
 
 def over_load(summary: Mapping[str, Any]) -> str:
