@@ -67,12 +67,14 @@ class Launch:
 class Traits:
     """What a launch fixes that changes speed and answers; None where the backend does not know.
 
-    `cache_type` is what keys and values are kept in ("float32", "f16", … in the engine's words);
-    `threads` are those that compute.
+    `cache_type` is what keys and values are kept in ("float32", "f16", … in the engine's words),
+    `threads` are those that compute, and `encoding` is what the weights are computed in
+    ("float32", "q4_0", …), whatever the model's file holds.
     """
 
     cache_type: str | None = None
     threads: int | None = None
+    encoding: str | None = None
 
 
 @dataclass(frozen=True)

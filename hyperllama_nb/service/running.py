@@ -353,6 +353,7 @@ class RunningEngine:
             "batch_size": self.admission.slots,
             "cache_type": traits.cache_type,
             "threads": traits.threads,
+            "encoding": traits.encoding,
             "ignore_eos": "ignore_eos" in self.backend.capabilities(self.spec),
             "memory": self.process.memory(),
             "memory_needed": None if self.need is None else self.need.plain(),

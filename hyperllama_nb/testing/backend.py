@@ -132,7 +132,7 @@ class FakeBackend:
     def traits(self, spec: LaunchSpec) -> Traits:
         """Return those of an engine that computes nothing."""
         del spec
-        return Traits("float32", 1)
+        return Traits("float32", 1, "float32")
 
     def most_logprobs(self, spec: LaunchSpec) -> int:
         """Return 20, the most that Ollama's API knows."""

@@ -162,7 +162,7 @@ def test_embeddings_are_a_task_of_their_own(alone, spec):
 def test_what_a_launch_fixes_is_told(alone, spec):
     backend = LlamaCppBackend()
     pairs = json.loads(backend.command(spec).argv[-1])["attributes"]
-    assert backend.traits(spec) == Traits("f16", pairs["cpuparams.n_threads"])
+    assert backend.traits(spec) == Traits("f16", pairs["cpuparams.n_threads"], "q4_1")
     assert backend.params(spec, {"ignore_eos": True})["ignore_eos"] is True
     assert "ignore_eos" in backend.capabilities(spec)
 

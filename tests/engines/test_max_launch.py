@@ -57,7 +57,7 @@ def test_llama_on_a_cpu_runs_in_the_lean_engine(found, spec):
     able = backend.capabilities(spec)
     assert {"logprobs", "penalties", "seed", "sleeps", "token_ids"} <= able
     assert backend.most_logprobs(spec) == 20
-    assert backend.traits(spec) == Traits("float32", None)
+    assert backend.traits(spec) == Traits("float32", None, "float32")
     asked = {"repeat_last_n": 8, "typical_p": 0.5, "schema": {}}
     assert backend.params(spec, asked) == asked
 
@@ -109,8 +109,8 @@ def test_the_variable_decides(found, spec, monkeypatch):
 def test_max_serve_keeps_keys_and_values_as_the_encoding_wants(found, spec):
     gpu = replace(spec, placement=Placement("gpu", "cuda", (0,)))
     brief = replace(gpu, manifest=replace(MANIFEST, encoding="bfloat16"))
-    assert MaxBackend().traits(brief).cache_type == "bfloat16"
-    assert MaxBackend().traits(replace(spec, task="embed")) == Traits()
+    assert MaxBackend().traits(brief) == Traits("bfloat16", None, "bfloat16")
+    assert MaxBackend().traits(replace(spec, task="embed")).cache_type is None
 
 
 def test_an_engine_keeps_the_way_in_which_it_was_launched(found, spec, monkeypatch):

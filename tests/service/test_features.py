@@ -312,5 +312,6 @@ def test_what_cannot_go_on_after_its_end_says_so(thread, monkeypatch):
 def test_the_status_tells_what_a_launch_fixes(service):
     service.generate()
     assert service.told("cache_type") == "float32"
+    assert service.told("encoding") == "float32"
     assert service.told("threads") == 1
     assert service.told("ignore_eos") is True

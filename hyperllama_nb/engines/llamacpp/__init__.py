@@ -134,8 +134,9 @@ class LlamaCppBackend:
         return frozenset(able | {"token_ids"})
 
     def traits(self, spec: LaunchSpec) -> Traits:
-        """Return llama.cpp's own type of the cache, and the threads that it is given."""
-        return Traits(None if spec.task == "embed" else "f16", detect().cores)
+        """Return llama.cpp's own type of the cache, its threads, and the file's own encoding."""
+        cache_type = None if spec.task == "embed" else "f16"
+        return Traits(cache_type, detect().cores, spec.manifest.quantization.lower())
 
     def most_logprobs(self, spec: LaunchSpec) -> int:
         """Return a number above what any API asks for."""

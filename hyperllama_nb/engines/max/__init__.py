@@ -3,6 +3,7 @@
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -119,8 +120,9 @@ class MaxBackend:
         return memory.need(spec, self._chosen(spec).way.shape)
 
     def traits(self, spec: LaunchSpec) -> Traits:
-        """Return the type of the cache of keys and values."""
-        return self._chosen(spec).way.traits(spec)
+        """Return the type of the cache, and the encoding that MAX makes of the weights."""
+        encoding = devices.encoding(spec.manifest, spec.placement)
+        return replace(self._chosen(spec).way.traits(spec), encoding=encoding)
 
     def capabilities(self, spec: LaunchSpec) -> frozenset[str]:
         """Return what the engine does with this launch."""
