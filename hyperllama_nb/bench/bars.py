@@ -129,7 +129,7 @@ def waterfall(loads: Sequence[Mapping[str, Any]]) -> str:
     parts.append(text((x.begin + x.end) / 2, bottom + 36, "seconds since the call", "middle"))
     for place, (label, load) in enumerate(known):
         y, at = top + 3 + place * _ROW, 0.0
-        parts.append(text(4, y + 13, shortened(label, 34), told=label))
+        parts.append(text(4, y + 13, label, told=f"{load['target']}, {load['label']}"))
         for phase in load["phases"]:
             begin, end = x.at(at), x.at(at + phase["seconds"])
             told = f"{phase['name']}: {phase['seconds']:.3g} s"
@@ -150,10 +150,11 @@ def _chosen(loads: Sequence[Mapping[str, Any]]) -> list[tuple[str, Mapping[str, 
     found: list[tuple[str, Mapping[str, Any]]] = []
     for target in dict.fromkeys(load["target"] for load in loads):
         own = [load for load in loads if load["target"] == target]
-        found += [(f"{target}, first", load) for load in own if load["first"]][:1]
+        name = shortened(target, 17)
+        found += [(f"{name}, first", load) for load in own if load["first"]][:1]
         later = sorted((load for load in own if not load["first"]), key=lambda one: one["seconds"])
         if later:
-            found.append((f"{target}, middle of {len(later)} later", later[len(later) // 2]))
+            found.append((f"{name}, middle of {len(later)} later", later[len(later) // 2]))
     return found
 
 

@@ -31,7 +31,7 @@ def curves(curves: Sequence[Curve], title: str, unit: str) -> str:
     frame = Frame(
         title,
         [(curve.target, look) for look, curve in drawn],
-        x=(0, max(curve.xs[-1] for _, curve in drawn)),
+        x=(0, max(4.0, *(curve.xs[-1] for _, curve in drawn))),
         y=_span([factor * value for value in ys]),
         below="answers",
         beside=unit,
