@@ -54,7 +54,7 @@ def max_benchmark(path: Path) -> dict[str, Any]:
             "warm_up": found.get("excluded_successful") or 0,
         },
         "metrics": metrics,
-        "in_flight": None if None in (rate, latency) else rate * latency,
+        "in_flight": None if rate is None or latency is None else rate * latency,
     }
 
 
