@@ -40,10 +40,12 @@ def forest(rows: Sequence[Mapping[str, Any]], *, hatched: bool) -> str:
     firsts = [k for k, group in enumerate(groups) if k == 0 or group != groups[k - 1]]
     top = 46 if hatched else 28
     bottom = top + _ROW * (len(known) + len(firsts)) + 6
-    parts = [head(bottom + 42, "Ratios with their intervals"), heading("Ratio, 95 % interval")]
+    told = [f"{row['group']}, {row['label']}: {_told(row)}" for row in known]
+    parts = [head(bottom + 42, "Ratios with their intervals", told)]
+    parts.append(heading("Ratio, 95 % interval"))
     if hatched:
-        told = "Hatched: a rule of fairness failed, so these are two set-ups, not two engines."
-        parts.append(text(4, 34, told))
+        failed = "Hatched: a rule of fairness failed, so these are two set-ups, not two engines."
+        parts.append(text(4, 34, failed))
     parts += [text(x.at(tick), bottom + 18, f"{tick:.3g}x", "middle") for tick in _ratios(x)]
     parts.append(text(x.begin, bottom + 36, "◂ the second is better"))
     parts.append(text(x.end, bottom + 36, "the first is better ▸", "end"))
@@ -71,9 +73,13 @@ def _strip(x: Scale, y: int, tall: int) -> str:
     )
 
 
+def _told(row: Mapping[str, Any]) -> str:
+    return f"{row['ratio']:.2f}x [{row['low']:.2f}, {row['high']:.2f}]"
+
+
 def _ratio(row: Mapping[str, Any], x: Scale, y: float, *, hatched: bool) -> str:
     low, middle, high = (x.at(row[name]) for name in ("low", "ratio", "high"))
-    told = f"{row['ratio']:.2f}x [{row['low']:.2f}, {row['high']:.2f}]"
+    told = _told(row)
     wide = max(2.0, high - low)
     bar = (
         f'<rect x="{low:.1f}" y="{y - 6:.1f}" width="{wide:.1f}" height="12" rx="2" '
@@ -122,7 +128,8 @@ def waterfall(loads: Sequence[Mapping[str, Any]]) -> str:
     x = Scale(0, max(load["seconds"] for _, load in known) * 1.02, _LEFT, WIDTH - 90)
     keys, top = _keys(names, colours)
     bottom = top + _ROW * len(known) + 6
-    parts = [head(bottom + 40, "Load times by phase"), heading("Load time by phase"), keys]
+    told = [f"{label}: {load['seconds']:.2f} s" for label, load in known]
+    parts = [head(bottom + 40, "Load times by phase", told), heading("Load time by phase"), keys]
     for tick in x.ticks(6):
         parts.append(grid(f"M{x.at(tick):.1f} {top}V{bottom + 4}"))
         parts.append(text(x.at(tick), bottom + 18, number(tick), "middle"))
@@ -132,11 +139,11 @@ def waterfall(loads: Sequence[Mapping[str, Any]]) -> str:
         parts.append(text(4, y + 13, label, told=f"{load['target']}, {load['label']}"))
         for phase in load["phases"]:
             begin, end = x.at(at), x.at(at + phase["seconds"])
-            told = f"{phase['name']}: {phase['seconds']:.3g} s"
+            each = f"{phase['name']}: {phase['seconds']:.3g} s"
             colour = colours[phase["name"]]
             parts.append(
                 f'<rect x="{begin:.1f}" y="{y}" width="{max(0.5, end - begin):.1f}" height="18" '
-                f'fill="{colour}" fill-opacity="0.35" stroke="{colour}">{hover(told)}</rect>'
+                f'fill="{colour}" fill-opacity="0.35" stroke="{colour}">{hover(each)}</rect>'
             )
             if LETTER * len(phase["name"]) + 8 < end - begin:
                 parts.append(text((begin + end) / 2, y + 13, phase["name"], "middle"))

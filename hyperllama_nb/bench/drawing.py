@@ -144,15 +144,18 @@ class Frame:
         left = 14 + LETTER * max(map(len, labels))
         self.x = Scale(*x, left, WIDTH - 24, log=log_x)
         self._parts: list[str] = []
+        self._told: list[str] = []
 
-    def add(self, *parts: str) -> None:
-        """Draw something on the axes."""
+    def add(self, *parts: str, told: str = "") -> None:
+        """Draw something on the axes; `told` says it to those who cannot see it."""
         self._parts += parts
+        self._told += [told] if told else []
 
     def picture(self) -> str:
         """Return the whole picture."""
         x, y = self.x, self.y
-        parts = [head(round(self.bottom) + 44, self._title), heading(self._title), self._legend]
+        told = head(round(self.bottom) + 44, self._title, self._told)
+        parts = [told, heading(self._title), self._legend]
         for value in y.ticks(6):
             parts.append(grid(f"M{x.begin:.1f} {y.at(value):.1f}H{x.end}"))
             parts.append(text(x.begin - 7, y.at(value) + 4, number(value), "end"))
@@ -181,13 +184,14 @@ def _legend(entries: Sequence[tuple[str, Style]]) -> tuple[str, int]:
     return "".join(parts), row + bool(entries)
 
 
-def head(height: float, title: str) -> str:
-    """Return the beginning of a picture of the usual width."""
+def head(height: float, title: str, told: Sequence[str] = ()) -> str:
+    """Return the beginning of a picture of the usual width, and what it shows in words."""
+    words = f"<desc>{escape('; '.join(told))}</desc>" if told else ""
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '
         f'width="{WIDTH}" height="{height}" style="max-width:100%;height:auto" role="img" '
         'fill="none" stroke="currentColor" font-family="sans-serif" font-size="12">'
-        f"<title>{escape(title)}</title>"
+        f"<title>{escape(title)}</title>{words}"
     )
 
 

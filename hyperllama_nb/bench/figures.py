@@ -50,7 +50,7 @@ def curves(curves: Sequence[Curve], title: str, unit: str) -> str:
             f"{curve.target}: {factor * curve.middle[-1]:.3g} {unit} [{ends[0]}, {ends[1]}] "
             f"after {curve.xs[-1]:.0f} answers"
         )
-        frame.add(look.line(path(points), told), look.point(*points[-1], told))
+        frame.add(look.line(path(points), told), look.point(*points[-1], told), told=told)
     return frame.picture()
 
 
@@ -107,6 +107,7 @@ def ecdfs(
         frame.add(
             look.line("".join([*steps, f"H{frame.x.end}"]), told),
             look.point(frame.x.at(factor * middle), frame.y.at(50), told),
+            told=told,
         )
     if limit is not None:
         x = frame.x.at(factor * limit)
@@ -147,6 +148,7 @@ def against_load(summary: Mapping[str, Any], metric: str, title: str) -> str:
             return None
         told = f"{name}: median {middle * factor:.3g} {unit}"
         told += "" if high is None else f", p90 {high * factor:.3g} {unit}"
+        told += f", {each['in_flight']:.3g} in flight"
         end = middle if high is None else high
         return _Point(each["in_flight"], factor * middle, factor * middle, factor * end, told)
 
@@ -164,6 +166,7 @@ def attainment(summary: Mapping[str, Any], title: str) -> str:
             return None
         share, low, high = (100 * good[end] for end in ("share", "low", "high"))
         told = f"{name}: {share:.3g} % good [{low:.3g}, {high:.3g}]"
+        told += f", {each['in_flight']:.3g} in flight"
         return _Point(each["in_flight"], share, low, high, told)
 
     return _over_load(title, _lines(summary, point), {}, "% of the requests", 100.0)
@@ -223,10 +226,10 @@ def _over_load(
                 caps = "".join(f"M{x - 4:.1f} {end:.1f}h8" for end in ends)
                 bar = f"M{x:.1f} {ends[0]:.1f}V{ends[1]:.1f}{caps}"
                 frame.add(f'<path d="{bar}" stroke="{look.colour}" stroke-width="1.2"/>')
-            frame.add(look.point(x, y, f"{point.told}; {point.x:.3g} in flight"))
+            frame.add(look.point(x, y, point.told), told=point.told)
     for _, look, point in hollow:
-        told = f"{point.told}; {point.x:.3g} in flight"
-        frame.add(look.point(frame.x.at(point.x), frame.y.at(point.y), told))
+        x, y = frame.x.at(point.x), frame.y.at(point.y)
+        frame.add(look.point(x, y, point.told), told=point.told)
     return frame.picture()
 
 

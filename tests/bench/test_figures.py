@@ -23,6 +23,7 @@ def read(picture):
     root = ET.fromstring(picture)
     assert root.get("role") == "img"
     assert root.find(f"{SVG}title").text
+    assert root.find(f"{SVG}desc").text
     assert root.get("viewBox").split()[2] == root.get("width")
     return root
 
@@ -89,7 +90,7 @@ def test_the_share_of_good_requests_has_its_interval():
     found = summary(objectives=Objectives(ttft=0.21))
     root = read(figures.attainment(found, "within the objectives"))
     assert "% of the requests" in words(root)
-    assert any("a, 1 at a time: 100 % good [61, 100]; 0.519 in" in each for each in hovers(root))
+    assert any("a, 1 at a time: 100 % good [61, 100], 0.519 in" in each for each in hovers(root))
     bars = [each for each in root if each.get("stroke-width") == "1.2"]
     assert len(bars) == 4
 

@@ -8,8 +8,9 @@ import pytest
 from hyperllama_nb.bench import rundir
 from hyperllama_nb.bench.importing import max_benchmark
 from hyperllama_nb.bench.records import Request
+from hyperllama_nb.bench.report import report
 from hyperllama_nb.errors import ConflictError, InvalidFileError
-from tests.bench.summaries import summary
+from tests.bench.summaries import records, summary
 
 EVIL = "<script>alert(1)</script>"
 
@@ -115,6 +116,15 @@ def test_results_of_max_benchmark_become_our_numbers(tmp_path):
     assert found["metrics"]["ttft"]["p99"] is None  # of nine answers
     many = max_benchmark(result(tmp_path / "many.json", completed=299))
     assert many["metrics"]["ttft"]["p99"] == pytest.approx(0.3)
+
+
+def test_the_report_of_a_run_that_was_read_is_the_same(tmp_path):
+    kept = records()
+    rundir.write(tmp_path / "run", MANIFEST, summary(), kept)
+    found = rundir.read(tmp_path / "run")
+    page = report(found.manifest, found.summary, found.requests)
+    assert page == (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert "<h2>Distributions</h2>" in page
 
 
 def test_results_lie_over_a_run_that_was_written(tmp_path):
