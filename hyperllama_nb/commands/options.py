@@ -146,7 +146,7 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
         action="append",
         nargs=2,
         metavar=("NAME", "VALUE"),
-        help="any other of Ollama's options",
+        help="any other of Ollama's options, and `ignore_eos true`: go on to num_predict tokens",
     )
 
 

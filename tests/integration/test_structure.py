@@ -1,4 +1,4 @@
-"""Answers in a form that was asked for, by real engines: two that can be held to it, one not."""
+"""Answers in a form or of a length that was asked for, by real engines: each in its own way."""
 
 import json
 import tempfile
@@ -105,3 +105,13 @@ def test_an_answer_that_is_cut_short_is_closed(engine: Engine) -> None:
     answer = ask(engine, CITY, 1, num_predict=15)
     print(engine.name, answer.text)
     assert isinstance(json.loads(answer.text), dict)
+
+
+def test_an_answer_is_as_long_as_asked_for_where_its_end_does_not_count(engine: Engine) -> None:
+    question = "Answer with one word: what is the capital of France?"
+    options = {"backend": engine.backend, "temperature": 0, "num_predict": 100}
+    usual = engine.client.generate(MODEL, question, options=options)
+    made = engine.client.generate(MODEL, question, options={**options, "ignore_eos": True})
+    print(engine.name, usual.text, "|", made.text)
+    assert usual.done_reason == "stop"
+    assert (made.done_reason, made.usage.output_tokens) == ("length", 100)
