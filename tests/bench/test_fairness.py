@@ -4,14 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from hyperllama_nb.bench.fairness import (
-    RULES,
-    Facts,
-    MachineFacts,
-    ScheduleFacts,
-    TargetFacts,
-    check,
-)
+from hyperllama_nb.bench.fairness import RULES, check
+from hyperllama_nb.bench.known import Facts, MachineFacts, ScheduleFacts, TargetFacts
 from tests.bench.making import request
 
 GREEDY = {"temperature": 0, "seed": 1}
