@@ -1,12 +1,19 @@
 """What comes of an experiment as plain JSON: the numbers, the comparisons, what was used."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from statistics import fmean
 from typing import Any
 
-from hyperllama_nb.bench.comparison import COMPARED, Comparison, compare, compare_all, noise_floor
+from hyperllama_nb.bench.comparison import (
+    COMPARED,
+    Comparison,
+    by_block,
+    compare,
+    compare_all,
+    noise_floor,
+)
 from hyperllama_nb.bench.experiment import Loaded, Outcome
 from hyperllama_nb.bench.goodput import attained
 from hyperllama_nb.bench.metrics import METRICS
@@ -36,10 +43,10 @@ def summarise(
 ) -> dict[str, Any]:
     """Return the summary; `fairness` has rows of `rule`, `state` and `reason`.
 
-    Comparisons take the blocks that were measured whole. `same` are two targets that are one
-    engine, measured twice: they give the noise floor, and the second is compared with no other.
-    `overlays` are results of other tools (`importing`), which are shown and never compared. A
-    number that is unknown is None.
+    Comparisons and rates of the system take the blocks that were measured whole. `same` are two
+    targets that are one engine, measured twice: they give the noise floor, and the second is
+    compared with no other. `overlays` are results of other tools (`importing`), which are shown and
+    never compared. A number that is unknown is None.
     """
     plan, whole = outcome.plan, set(outcome.blocks)
     names, cells = [target.name for target in plan.targets], [cell.name for cell in plan.cells]
@@ -63,7 +70,9 @@ def summarise(
                 "label": cell.name,
                 "concurrency": cell.concurrency,
                 "rate": cell.rate,
-                "targets": {name: _numbers(outcome.requests, name, cell, limits) for name in names},
+                "targets": {
+                    name: _numbers(outcome.requests, whole, name, cell, limits) for name in names
+                },
                 "comparisons": [
                     each.plain() | {"above_noise": _above(each, noise)}
                     for each in compared
@@ -116,13 +125,18 @@ def _above(found: Comparison, noise: Mapping[str, float] | None) -> bool | None:
 
 
 def _numbers(
-    requests: Sequence[Request], name: str, cell: Cell, objectives: Objectives
+    requests: Sequence[Request],
+    whole: Collection[int],
+    name: str,
+    cell: Cell,
+    objectives: Objectives,
 ) -> dict[str, Any]:
     own = [each for each in requests if each.target == name and each.cell == cell.name]
     kept = measured(own)
     states = Counter(request.status for request in kept)
-    numbers = sorted({request.block for request in kept})
-    blocks = [system([each for each in kept if each.block == number]) for number in numbers]
+    turns = by_block(kept).get((name, cell.name), {})
+    # a turn that still runs, or was cut, has not had its full load yet
+    blocks = [system(turn) for number, turn in turns.items() if number in whole or not whole]
     flying = [block.in_flight for block in blocks if block.in_flight is not None]
     metrics = {
         key: statistics(value for request in kept for value in metric.values(request))

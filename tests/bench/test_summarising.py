@@ -60,9 +60,12 @@ def test_nothing_is_known_of_a_run_without_requests():
     assert found["drift"] == []
 
 
-def test_a_block_that_was_cut_short_counts_in_numbers_and_not_in_comparisons():
+def test_a_block_that_was_cut_short_counts_in_latencies_and_in_nothing_of_the_system():
     kept = [each for each in records(blocks=4) if (each.block, each.target) != (3, "b")]
+    kept = [each for each in kept if (each.block, each.index) != (3, 0)]
     found = summarise(outcome(kept))
     assert found["blocks"] == 3
-    assert numbers(found, 0, "a")["requests"]["succeeded"] == 8
+    assert numbers(found, 0, "a")["steady"] is True
+    assert numbers(found, 0, "a")["in_flight"] == numbers(summary(), 0, "a")["in_flight"]
+    assert numbers(found, 0, "a")["requests"]["succeeded"] == 7
     assert {each["blocks"] for each in found["cells"][0]["comparisons"]} == {3}
