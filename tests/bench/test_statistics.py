@@ -79,6 +79,17 @@ def test_shares_have_the_intervals_of_newcombe_1998(good, of, low, high):
     assert wilson(of - good, of) == pytest.approx((1 - high, 1 - low), abs=5e-5)
 
 
+def test_shares_are_held_as_often_as_is_said_on_average():
+    count, shares = 20, [k / 200 for k in range(1, 200)]
+    held = [
+        comb(count, good) * share**good * (1 - share) ** (count - good)
+        for share in shares
+        for good in range(count + 1)
+        if wilson(good, count)[0] <= share <= wilson(good, count)[1]
+    ]
+    assert sum(held) / len(shares) == pytest.approx(0.953, abs=0.003)
+
+
 def test_without_a_trial_there_is_no_share():
     assert wilson(0, 0) is None
     assert wilson(9, 9)[1] == 1.0
