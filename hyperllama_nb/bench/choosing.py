@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from hyperllama_nb.bench.records import Cell, Kind, Target
+from hyperllama_nb.bench.targets import KEY
 from hyperllama_nb.errors import RequestError, ServiceError
 
 OLLAMA = "http://127.0.0.1:11434"
@@ -43,15 +44,21 @@ def cells(
 ) -> tuple[Cell, ...]:
     """Return a closed load per concurrency and a Poisson one per rate; at least one at a time.
 
-    Each has at least twice as many requests as run side by side, so that it is more than a ramp.
+    Each has at least twice as many requests as run side by side, so that it is more than a ramp,
+    and as many warm-ups, unless there are to be none.
     """
     closed = [
-        Cell(f"{n} at a time", concurrency=n, requests=max(requests, 2 * n), warmup=max(warmup, n))
-        for n in (concurrency or (() if rates else (1,)))
+        Cell(
+            f"{n} at a time",
+            concurrency=n,
+            requests=max(requests, 2 * n),
+            warmup=max(warmup, n) if warmup else 0,
+        )
+        for n in dict.fromkeys(concurrency or (() if rates else (1,)))
     ]
     opened = [
         Cell(f"{rate:g}/s", rate=rate, arrival="poisson", requests=requests, warmup=warmup)
-        for rate in rates
+        for rate in dict.fromkeys(rates)
     ]
     return (*closed, *opened)
 
@@ -69,6 +76,11 @@ def _target(
             "ollama, or the URL of a server."
         )
     url, _, named = spec.partition("#")
+    if "@" in url.partition("://")[2].partition("/")[0]:
+        raise RequestError(
+            "A password in a URL would be in every record of the run. Leave it out, and set "
+            f"{KEY} to the key that the server asks for."
+        )
     kind: Kind = "openai" if url.rstrip("/").endswith("/v1") else _spoken(url)
     return Target(url, kind, url, named or model, options)
 

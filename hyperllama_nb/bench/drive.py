@@ -2,16 +2,19 @@
 
 import contextlib
 import json
+import os
 import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator as Generation
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
 from hyperllama_nb.bench.generator import CONNECTIONS, PATIENCE
 from hyperllama_nb.bench.records import Cell, Load, Request, Target
+from hyperllama_nb.bench.targets import HEADERS
 from hyperllama_nb.errors import HyperLlamaError, from_wire
 
 GRACE = 5.0
@@ -28,16 +31,29 @@ class Generator:
     ready for the next turn. It has a session of its own, so that Ctrl-C reaches the caller only.
     """
 
-    def __init__(self, *, connections: int = CONNECTIONS, patience: float = PATIENCE) -> None:
-        """Start the process; `patience` is the seconds that one answer may take."""
+    def __init__(
+        self,
+        *,
+        connections: int = CONNECTIONS,
+        patience: float = PATIENCE,
+        headers: Mapping[str, str] | None = None,
+        since: float = 0.0,
+    ) -> None:
+        """Start the process; `patience` is the seconds that one answer may take.
+
+        `headers` go to the service's own engines only, `since` is what its clock shows at first:
+        the seconds since the run began, for a process that goes on with one.
+        """
         self._limits = {"connections": connections, "patience": patience}
         self._patience = patience
         self._lines: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         self.cut: list[Request] = []
         self._process = subprocess.Popen(
-            (sys.executable, "-P", "-m", "hyperllama_nb.bench.generator"),
+            (sys.executable, "-P", "-m", "hyperllama_nb.bench.generator", str(since)),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            # The environment of a process is its user's to read; its arguments are everybody's.
+            env={**os.environ, HEADERS: json.dumps(dict(headers or {}))},
             start_new_session=True,
         )
         threading.Thread(target=self._listen, name="bench-records", daemon=True).start()
@@ -49,7 +65,9 @@ class Generator:
         """
         return list(self.records(target, cell, load, block))
 
-    def records(self, target: Target, cell: Cell, load: Load, block: int) -> Iterator[Request]:
+    def records(
+        self, target: Target, cell: Cell, load: Load, block: int
+    ) -> Generation[Request, None, None]:
         """Yield the record of each request when it is over.
 
         Leaving the iterator early, or interrupting it, ends the turn; the requests that this cut
@@ -70,6 +88,8 @@ class Generator:
         over = False
         try:
             while (line := self._next(silence)) is not None:
+                if "stop" in line:
+                    return
                 if "end" in line:
                     over = True
                     if line["end"] is not None:
@@ -81,6 +101,10 @@ class Generator:
         finally:
             if not over:
                 self._cancel()
+
+    def stop(self) -> None:
+        """End the turn that runs as an interrupt would, or the next one, from any thread."""
+        self._lines.put({"stop": True})
 
     def close(self) -> None:
         """End the process, by force if it does not heed the end of its input."""
@@ -111,7 +135,8 @@ class Generator:
         with contextlib.suppress(HyperLlamaError):
             self._send({"cancel": True})
             while (line := self._next(GRACE)) is not None and "end" not in line:
-                self.cut.append(Request.from_plain(line["request"]))
+                if "request" in line:
+                    self.cut.append(Request.from_plain(line["request"]))
 
     def _send(self, value: dict[str, Any]) -> None:
         stream = self._process.stdin

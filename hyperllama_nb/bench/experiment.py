@@ -1,9 +1,9 @@
 """One experiment: all targets under all loads, in blocks whose order a seed mixes."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Protocol
 
 from hyperllama_nb.bench.records import Cell, Load, Request, Target
 from hyperllama_nb.bench.usage import Usage, watching
@@ -11,11 +11,39 @@ from hyperllama_nb.errors import ConflictError, HyperLlamaError
 
 if TYPE_CHECKING:
     from hyperllama_nb.client import Client
+    from hyperllama_nb.client._stream import Lines
 
-Tell = Callable[[str], None]
 
-Drive = Callable[[Target, Cell, Load, int], list[Request]]
-"""Sends a load's prompts to a target in a block; returns a record a request, warm-ups included."""
+class Stopped(Exception):  # noqa: N818 - it is an outcome, not an error
+    """Somebody asked for the end of the run."""
+
+
+class Drive(Protocol):
+    """Sends a load's prompts to a target; `drive.Generator` is one."""
+
+    cut: list[Request]
+
+    def records(
+        self, target: Target, cell: Cell, load: Load, block: int
+    ) -> Generator[Request, None, None]:
+        """Yield a record for each request; what an early end cuts off is added to `cut`."""
+        ...
+
+
+class Control(Protocol):
+    """Whoever runs the experiment: hears where it is, and may let it rest or end it."""
+
+    def at(self, place: str) -> None:
+        """Hear where it is; raises Stopped to end it."""
+        ...
+
+    def grew(self) -> None:
+        """Hear that there is a new record or a new load."""
+        ...
+
+    def rest(self) -> None:
+        """Return when it may go on with the next turn; raises Stopped to end it."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -48,7 +76,9 @@ class Loaded:
 class Outcome:
     """What came of an experiment; `complete` says that every block was measured whole.
 
-    `engines` has what the service says of each target's engine, `usage` what it used.
+    `engines` has what the service says of each target's engine, `usage` what it used, `resident`
+    the other models that were loaded in its turns, `partial` the blocks that were begun and have
+    not been measured whole.
     """
 
     plan: Plan
@@ -56,74 +86,101 @@ class Outcome:
     loads: list[Loaded] = field(default_factory=list)
     engines: dict[str, dict[str, Any]] = field(default_factory=dict)
     usage: dict[str, Usage] = field(default_factory=dict)
+    resident: dict[str, set[str]] = field(default_factory=dict)
+    partial: set[int] = field(default_factory=set)
     complete: bool = False
     note: str = ""
 
     @property
     def blocks(self) -> list[int]:
-        """Return the blocks in which each target answered under each load."""
+        """Return the blocks that were measured whole: each target answered under each load."""
         wanted = len(self.plan.targets) * len(self.plan.cells)
         found: dict[int, set[tuple[str, str]]] = {}
         for request in self.requests:
             found.setdefault(request.block, set()).add((request.target, request.cell))
-        return sorted(block for block, turns in found.items() if len(turns) == wanted)
+        return sorted(
+            block
+            for block, turns in found.items()
+            if len(turns) == wanted and block not in self.partial
+        )
 
 
 class Experiment:
-    """Runs a plan; only one engine of the service is loaded at a time."""
+    """Measures the blocks of a plan; only one engine of the service is loaded at a time."""
 
-    def __init__(self, client: "Client", plan: Plan, drive: Drive, tell: Tell) -> None:
-        self._client, self._plan, self._drive, self._tell = client, plan, drive, tell
-        self._targets = {target.name: target for target in plan.targets}
+    def __init__(self, client: "Client", outcome: Outcome, drive: Drive, control: Control) -> None:
+        """Take what is to be filled; `outcome.plan` may grow by blocks while it is measured."""
+        self._client, self._drive, self._control = client, drive, control
+        self._outcome = outcome
+        self._targets = {target.name: target for target in outcome.plan.targets}
         self._models: dict[str, str] = {}  # the service's own spelling of each target's model
+        self._lines: Lines[Any] | None = None
 
-    def run(self) -> Outcome:
-        """Measure block by block; Ctrl-C ends it, and what was measured is kept.
+    def block(self, number: int) -> None:
+        """Measure a block; raises HyperLlamaError, and Stopped if the control says so.
 
-        Raises HyperLlamaError if a target cannot be measured at all: an error in the first block.
+        Its prompts are made before its first turn: while something is measured, nothing else runs.
         """
-        outcome = Outcome(self._plan)
-        total = len(self._plan.order)
-        try:
-            for block, names in enumerate(self._plan.order):
-                for name in names:
-                    self._tell(f"block {block + 1} of {total}: {name}")
-                    self._turn(outcome, self._targets[name], block)
-        except KeyboardInterrupt:
-            outcome.note = (
-                f"Interrupted: {len(outcome.blocks)} of {total} blocks were measured whole, "
-                "and only those count in comparisons."
-            )
-        except HyperLlamaError as error:
-            if not outcome.blocks:
-                raise
-            outcome.note = (
-                f"Ended early: {error} {len(outcome.blocks)} of {total} blocks were measured whole."
-            )
-        outcome.complete = not outcome.note
-        return outcome
+        outcome = self._outcome
+        outcome.partial.add(number)
+        loads = {}
+        for cell in outcome.plan.cells:
+            self._control.at("making prompts")
+            loads[cell.name] = outcome.plan.load(cell, number)
+        left = len(outcome.plan.order[number]) * len(loads)
+        for name in outcome.plan.order[number]:
+            target = self._targets[name]
+            with self._alone(target):
+                for cell in outcome.plan.cells:
+                    self._turn(target, cell, loads[cell.name], number)
+                    left -= 1
+                    if not left:
+                        outcome.partial.discard(number)
+                    self._control.rest()
 
-    def _turn(self, outcome: Outcome, target: Target, block: int) -> None:
-        with self._resident(outcome, target, block):
-            for cell in self._plan.cells:
-                usage = outcome.usage.setdefault(target.name, Usage())
-                load = self._plan.load(cell, block)
-                if target.kind == "service":
-                    with watching(self._client, self._models[target.name], usage):
-                        done = self._drive(target, cell, load, block)
-                else:
-                    done = self._drive(target, cell, load, block)
-                outcome.requests += done
-                if target.kind == "service":
-                    outcome.engines[target.name] = self._engine(target)
+    def cancel(self) -> None:
+        """End the load that is under way, from any thread."""
+        lines = self._lines
+        if lines is not None:
+            lines.cancel()
+
+    def _turn(self, target: Target, cell: Cell, load: Load, block: int) -> None:
+        outcome, service = self._outcome, target.kind == "service"
+        if service and not self._engine(target):
+            self._load(target, block)
+        self._control.at(f"{target.name}, {cell.name}")
+        usage = outcome.usage.setdefault(target.name, Usage())
+        with ExitStack() as stack:
+            if service:
+                stack.enter_context(watching(self._client, self._models[target.name], usage))
+            self._measure(self._able(target), cell, load, block)
+        engines = {each["model"]: each for each in self._client.status()["engines"]}
+        own = engines.pop(self._models.get(target.name, ""), {})
+        outcome.engines[target.name] = {**outcome.engines.get(target.name, {}), **own}
+        others = outcome.resident.setdefault(target.name, set())
+        others |= usage.others | engines.keys()
+
+    def _measure(self, target: Target, cell: Cell, load: Load, block: int) -> None:
+        requests, drive = self._outcome.requests, self._drive
+        try:
+            with closing(drive.records(target, cell, load, block)) as records:
+                for record in records:
+                    requests.append(record)
+                    self._control.grew()
+        finally:
+            requests += drive.cut
+            drive.cut.clear()
+
+    def _able(self, target: Target) -> Target:
+        """Return the target as it is asked: its answers go on to their length where they can."""
+        if not self._outcome.engines.get(target.name, {}).get("ignore_eos"):
+            return target
+        return replace(target, options={"ignore_eos": True, **target.options})
 
     @contextmanager
-    def _resident(self, outcome: Outcome, target: Target, block: int) -> Iterator[None]:
-        """Hold the target's engine for the duration of the block, and no other one of ours."""
+    def _alone(self, target: Target) -> Iterator[None]:
+        """Hold no other engine of ours than the target's for the duration of the block."""
         self._clear()
-        if target.kind == "service":
-            first = all(load.target != target.name for load in outcome.loads)
-            outcome.loads.append(self._load(target, block, first=first))
         try:
             yield
         finally:
@@ -143,26 +200,37 @@ class Experiment:
         for engine in engines:
             self._client.unload(engine["model"])
 
-    def _load(self, target: Target, block: int, *, first: bool) -> Loaded:
+    def _load(self, target: Target, block: int) -> None:
         options = {**target.options, "backend": target.backend}
         starts: list[tuple[str, float]] = []
         engine: dict[str, Any] = {}
-        for line in self._client.load_progress(target.model, options=options):
-            phase = line.get("phase")
-            if phase and (not starts or starts[-1][0] != phase):
-                starts.append((phase, line["elapsed"]))
-            engine = line.get("engine") or engine
+        with self._client.load_progress(target.model, options=options) as lines:
+            self._lines = lines
+            self._control.at(f"loading {target.name}")  # after which `cancel` finds the lines
+            for line in lines:
+                phase = line.get("phase")
+                if phase and (not starts or starts[-1][0] != phase):
+                    starts.append((phase, line["elapsed"]))
+                engine = line.get("engine") or engine
+            self._lines = None
+        if not engine:
+            raise Stopped
         self._models[target.name] = engine["model"]
+        outcome = self._outcome
+        outcome.engines[target.name] = {**outcome.engines.get(target.name, {}), **engine}
         end = float(engine["elapsed"])
         ends = [start for _, start in starts[1:]] + [end]
         phases = tuple(
             (name, max(0.0, after - start))
             for (name, start), after in zip(starts, ends, strict=True)
         )
-        return Loaded(target.name, block, first, end, phases)
+        first = all(load.target != target.name for load in outcome.loads)
+        outcome.loads.append(Loaded(target.name, block, first, end, phases))
+        self._control.grew()
 
     def _engine(self, target: Target) -> dict[str, Any]:
-        engines, model = self._client.status()["engines"], self._models[target.name]
+        """Return what the service says of the target's engine; empty if it is not loaded."""
+        engines, model = self._client.status()["engines"], self._models.get(target.name)
         return next((dict(each) for each in engines if each["model"] == model), {})
 
     def _let_go(self, target: Target) -> None:
@@ -173,4 +241,4 @@ class Experiment:
             with Client(target.url) as other:
                 other.generate(target.model, keep_alive=0)
         except HyperLlamaError as error:
-            self._tell(f"{target.name} keeps its model loaded: {error}")
+            self._control.at(f"{target.name} keeps its model loaded: {error}")

@@ -24,8 +24,7 @@ def described(client: "Client", target: Target) -> dict[str, Any]:
     speak of such things, is described by what it says.
     """
     if target.kind == "service":
-        details = client.show(target.model)["details"]
-        return {"quantisation": details.get("quantization_level") or None}
+        client.show(target.model)  # what the engine makes of it is told when it is loaded
     return _elsewhere(target) if target.kind == "ollama" else {}
 
 
@@ -68,7 +67,7 @@ def _target(
     return TargetFacts(
         model=engine.get("model") or target.model,
         digest=engine.get("digest"),
-        quantisation=engine.get("quantisation"),
+        quantisation=(engine.get("encoding") or "").lower() or None,
         weights=(engine.get("memory_needed") or {}).get("weights"),
         context=engine.get("context_length"),
         cache_type=engine.get("cache_type"),
@@ -96,7 +95,7 @@ def _elsewhere(target: Target) -> dict[str, Any]:
     found = names.get(target.model) or names.get(f"{target.model}:latest") or {}
     return {
         "backend": target.kind,
-        "quantisation": details.get("quantization_level") or None,
+        "encoding": details.get("quantization_level") or None,
         "digest": found.get("digest"),
     }
 

@@ -144,13 +144,15 @@ class Turn:
         )
 
 
-async def serve(lines: asyncio.Queue[dict[str, Any] | None], write: Callable[[Any], None]) -> None:
+async def serve(
+    lines: asyncio.Queue[dict[str, Any] | None], write: Callable[[Any], None], since: float = 0.0
+) -> None:
     """Run plans until the input ends; `{"cancel": true}` ends the one that runs.
 
     Each plan is answered by its records and a last object: `{"end": null}`, or the reason why it
-    could not be run.
+    could not be run. `since` is what the clock of the records shows now, in seconds.
     """
-    start = time.perf_counter()
+    start = time.perf_counter() - since
     running: asyncio.Task[None] | None = None
     while (line := await lines.get()) is not None:
         if "cancel" not in line:
@@ -203,7 +205,7 @@ async def main() -> None:
     lines: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
     arguments = (lines, asyncio.get_running_loop())
     threading.Thread(target=_listen, args=arguments, daemon=True).start()
-    await serve(lines, _write)
+    await serve(lines, _write, float(sys.argv[1]) if len(sys.argv) > 1 else 0.0)
 
 
 if __name__ == "__main__":

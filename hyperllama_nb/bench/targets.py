@@ -17,6 +17,9 @@ from hyperllama_nb.errors import RequestError
 KEY = "HYPERLLAMA_BENCH_API_KEY"
 """The variable with the key that targets are sent; it is in no plan and no record."""
 
+HEADERS = "HYPERLLAMA_BENCH_SERVICE_HEADERS"
+"""The variable with what a client sends to the service, which no other target may learn; JSON."""
+
 _OPENAI = {"repeat_penalty": "repetition_penalty"}
 """Options that engines behind OpenAI's wire call otherwise; the rest has Ollama's names."""
 
@@ -42,9 +45,8 @@ class Way:
         """Return the way to a target; raises RequestError for a URL that is none."""
         path = "/v1/completions" if target.kind == "openai" else "/api/generate"
         if target.url.startswith("unix:"):
-            return cls(
-                target.url.removeprefix("unix:").removeprefix("//"), None, False, _head(path, "")
-            )
+            socket = target.url.removeprefix("unix:").removeprefix("//")
+            return cls(socket, None, False, _head(target, path, ""))
         try:
             parts = urlsplit(target.url)
             port = parts.port
@@ -60,7 +62,9 @@ class Way:
             base = base.removesuffix("/v1")
         tls = parts.scheme == "https"
         port = port or (443 if tls else 80)
-        return cls(parts.hostname, port, tls, _head(base + path, parts.netloc.split("@")[-1]))
+        return cls(
+            parts.hostname, port, tls, _head(target, base + path, parts.netloc.split("@")[-1])
+        )
 
     async def open(self) -> "Timed":
         """Connect; raises OSError."""
@@ -260,13 +264,17 @@ def _fail(answer: Answer, error: str) -> None:
     answer.status, answer.error = "failed", error
 
 
-def _head(path: str, host: str) -> bytes:
-    key = os.environ.get(KEY)
+def _head(target: Target, path: str, host: str) -> bytes:
+    if target.kind == "service":
+        own = json.loads(os.environ.get(HEADERS) or "{}")
+    else:
+        key = os.environ.get(KEY)
+        own = {"Authorization": f"Bearer {key}"} if key else {}
     lines = [
         f"POST {path} HTTP/1.1",
         f"Host: {host or 'localhost'}",
         "Connection: close",
         "Content-Type: application/json",
-        *([f"Authorization: Bearer {key}"] if key else []),
+        *(f"{name}: {value}" for name, value in own.items()),
     ]
     return ("\r\n".join(lines) + "\r\n").encode()

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from hyperllama_nb.errors import HyperLlamaError
@@ -19,7 +19,8 @@ INTERVAL = 0.5
 class Usage:
     """Sums over the samples of one target; the properties are None where nothing was sampled.
 
-    `memory_peak` is the most bytes that the engine's processes held together in any sample.
+    `memory_peak` is the most bytes that the engine's processes held together in any sample;
+    `others` are the other models that were loaded in one.
     """
 
     memory_peak: int | None = None
@@ -27,6 +28,7 @@ class Usage:
     seconds: float = 0.0
     gpu_sum: float = 0.0
     gpu_samples: int = 0
+    others: set[str] = field(default_factory=set)
 
     @property
     def cpu_cores(self) -> float | None:
@@ -59,7 +61,9 @@ class _Watch:
         except HyperLlamaError:
             self._last = None
             return
-        engine = next((e for e in sample["engines"] if e["model"] == self._model), None)
+        engines = {each["model"]: each for each in sample["engines"]}
+        engine = engines.pop(self._model, None)
+        self._usage.others |= engines.keys()
         if engine is None:
             return
         self._add(engine, float(sample["clock"]))

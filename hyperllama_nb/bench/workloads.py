@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Literal
 
 from hyperllama_nb.bench.records import Load, Prompt
@@ -12,6 +13,12 @@ Count = Callable[[str], int]
 
 TOKENS_A_WORD = 1.3
 """Assumed where no tokenizer is known; records have the count of the server beside it."""
+
+TRIES = 8
+"""Corrections of a prompt's length, each after a count; with words of one token two are enough."""
+
+FEWEST = 40
+"""Words that prompts are made of, at least: fewer would begin two prompts alike."""
 
 _TEXT = (
     "amber anchor apple arrow autumn bank basket beach bell bird blue boat bread bridge bright "
@@ -87,10 +94,10 @@ def prefix(
     tokens: Count | None = None,
 ) -> Load:
     """Return prompts that begin with one of few shared prefixes: this measures the cache."""
-    heads = [_text(f"{seed}/prefix {number}", shared, tokens) for number in range(prefixes)]
+    heads = [_text(f"{seed}/prefix {number}", shared, tokens) + "\n" for number in range(prefixes)]
     prompts = tuple(
         Prompt(
-            f"{heads[number % prefixes]}\n{_text(f'{seed}/{number}', own, tokens)}",
+            _text(f"{seed}/{number}", shared + own, tokens, heads[number % prefixes], shared),
             shared + own,
             output,
         )
@@ -105,24 +112,29 @@ def turns(
     output: int,
     *,
     sessions: int = 1,
+    depth: int = 4,
     seed: int = 0,
     tokens: Count | None = None,
 ) -> Load:
     """Return conversations, one turn of each after another, that hold all before them.
 
-    A turn adds `length` tokens; the answers in the past are of the workload and not the target's
-    own, so that all targets read the same text.
+    After `depth` turns of each, new ones begin. A turn adds `length` tokens; the answers in the
+    past are of the workload and not the target's own, so that all targets read the same text.
     """
-    said = [""] * sessions
-    asked = [0] * sessions
+    said, asked = [""] * sessions, [0] * sessions
     prompts: list[Prompt] = []
     for number in range(count):
-        session = number % sessions
-        said[session] += _text(f"{seed}/{number}", length, tokens) + "\n"
-        asked[session] += length
-        prompts.append(Prompt(said[session], asked[session], output))
-        said[session] += _text(f"{seed}/{number} answer", output, tokens) + "\n"
-        asked[session] += output
+        one = number % sessions
+        if number // sessions % depth == 0:
+            said[one], asked[one] = "", 0
+        text = _text(f"{seed}/{number}", asked[one] + length, tokens, said[one], asked[one])
+        asked[one] += length
+        prompts.append(Prompt(text, asked[one], output))
+        said[one] = _text(
+            f"{seed}/{number} answer", asked[one] + output, tokens, f"{text}\n", asked[one]
+        )
+        said[one] += "\n"
+        asked[one] += output
     return Load(f"turns {length}/{output}, {sessions} sessions", tuple(prompts), seed)
 
 
@@ -147,30 +159,45 @@ def _load(name: str, lengths: Sequence[tuple[int, int]], seed: int, tokens: Coun
     return Load(name, prompts, seed)
 
 
-def _text(seed: str, length: int, tokens: Count | None) -> str:
-    """Return words of so many tokens, from the first on others for each seed.
+def _text(seed: str, length: int, tokens: Count | None, head: str = "", held: int = 0) -> str:
+    """Return `head`, which has about `held` tokens, and words, other ones for each seed.
 
-    Exact where the tokenizer allows it: words are added or taken until the count is right, or
-    nearest below it.
+    It has `length` tokens in all: exactly with a tokenizer that has words of one token, else as
+    near as it goes.
     """
-    if length < 1:
+    if length - held < 1:
         raise RequestError(f"A prompt of {length} tokens is none. Ask for at least one token.")
     dice = random.Random(seed)  # noqa: S311
-    guess = max(1, round(length / TOKENS_A_WORD))
-    words = [dice.choice(_WORDS) for _ in range(guess)]
-    if tokens is None:
-        return " ".join(words)
-    while (short := length - tokens(" ".join(words))) > 0:
-        words += [dice.choice(_WORDS) for _ in range(max(1, short // 2))]
-    while len(words) > 1 and (over := tokens(" ".join(words)) - length) > 0:
-        del words[len(words) - max(1, min(over // 2, len(words) - 1)) :]
-    # A word of two tokens may have been the one too many: words of one fill what is left.
-    for _ in range(length - tokens(" ".join(words))):
-        filled = [*words, "the"]
-        if tokens(" ".join(filled)) > length:
+    known = _WORDS if tokens is None else whole_words(tokens)
+    guess = length - held if tokens else max(1, round((length - held) / TOKENS_A_WORD))
+    words = [dice.choice(known) for _ in range(guess)]
+    for _ in range(TRIES if tokens else 0):
+        over = tokens(head + " ".join(words)) - length if tokens else 0
+        if not over or (over > 0 and len(words) == 1):
             break
-        words = filled
-    return " ".join(words)
+        if over > 0:
+            del words[max(1, len(words) - over) :]
+        else:
+            words += [dice.choice(known) for _ in range(-over)]
+    return head + " ".join(words)
+
+
+@lru_cache(maxsize=4)
+def whole_words(tokens: Count) -> tuple[str, ...]:
+    """Return the words that a tokenizer takes as one token each; all words if these are too few.
+
+    It asks for many words at once, and for the halves where a word among them has more tokens.
+    """
+    alone = tokens("the")
+
+    def among(words: tuple[str, ...]) -> tuple[str, ...]:
+        if tokens(" ".join(("the", *words))) - alone == len(words):
+            return words
+        half = len(words) // 2
+        return among(words[:half]) + among(words[half:]) if half else ()
+
+    found = among(_WORDS)
+    return found if len(found) >= FEWEST else _WORDS
 
 
 def _length(text: str, tokens: Count | None) -> int:

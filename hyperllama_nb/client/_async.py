@@ -96,6 +96,16 @@ class AsyncClient:
         self._link = Link(host, start=start, timeout=timeout, headers=headers)
         self._idle = Link(host, start=False, timeout=timeout, headers=headers)
 
+    @property
+    def address(self) -> str:
+        """Return where it leads now, as `host` takes it."""
+        return str(self._link.address)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Return the headers that each of its requests carries."""
+        return self._link.headers
+
     @overload
     async def generate(
         self,
@@ -251,9 +261,9 @@ class AsyncClient:
         )
         return await self._one("POST", "/api/embed", body)
 
-    async def tokenize(self, model: str, text: str) -> builtins.list[int]:
+    async def tokenize(self, model: str, text: str, *, start: bool = False) -> builtins.list[int]:
         """Return the ids of a text's tokens; see `Client.tokenize`."""
-        body = _base.generate_body(model=model, content=text)
+        body = _base.generate_body(model=model, content=text, add_special=start)
         return [*(await self._one("POST", "/api/tokenize", body))["tokens"]]
 
     @overload

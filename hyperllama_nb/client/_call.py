@@ -41,6 +41,11 @@ class Link:
         return _base.parse_host(self._host)
 
     @property
+    def headers(self) -> dict[str, str]:
+        """Return a copy of the headers that were given for every request."""
+        return dict(self._options["headers"])
+
+    @property
     def starts(self) -> bool:
         """Tell whether a service that does not run is started."""
         return self._start and self.address.own

@@ -45,6 +45,16 @@ class Client:
         self._idle = Link(host, start=False, timeout=timeout, headers=headers)
         self._progress = progress
 
+    @property
+    def address(self) -> str:
+        """Return where it leads now, as `host` takes it."""
+        return str(self._link.address)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Return the headers that each of its requests carries."""
+        return self._link.headers
+
     @overload
     def generate(
         self,
@@ -216,12 +226,12 @@ class Client:
         )
         return self._one("POST", "/api/embed", body)
 
-    def tokenize(self, model: str, text: str) -> builtins.list[int]:
-        """Return the ids of a text's tokens, without those that a prompt begins with.
+    def tokenize(self, model: str, text: str, *, start: bool = False) -> builtins.list[int]:
+        """Return the ids of a text's tokens; with `start` also those that a prompt begins with.
 
         Special tokens are recognised. No engine is needed.
         """
-        body = _base.generate_body(model=model, content=text)
+        body = _base.generate_body(model=model, content=text, add_special=start)
         return [*self._one("POST", "/api/tokenize", body)["tokens"]]
 
     @overload

@@ -2,18 +2,41 @@
 
 import argparse
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from hyperllama_nb.commands.options import Parser, options_from
+from hyperllama_nb.commands.options import Parser, UsageError, options_from
 from hyperllama_nb.display.tables import Table
 
 if TYPE_CHECKING:
-    from hyperllama_nb.bench.experiment import Plan
+    from hyperllama_nb.bench.choice import Choice
     from hyperllama_nb.commands.context import Context
 
 T = TypeVar("T", int, float)
+
+LIMITS = {"ttft": "ttft", "tpot": "tpot", "e2e": "e2e", "e2el": "e2e"}
+"""What people write for an objective, vLLM's names included, and what it is called here."""
+
+FIELDS = (
+    "concurrency",
+    "rates",
+    "workload",
+    "input_tokens",
+    "output_tokens",
+    "requests",
+    "warmup",
+    "blocks",
+    "objectives",
+    "noise_floor",
+)
+"""The options that are fields of a choice; what the line does not have keeps its default."""
+
+ELSEWHERE = {
+    "backend": "--backend is for one prompt. Name the backends to compare with --targets.",
+    "num_predict": "--num-predict is for one prompt. Give the length with --output-tokens.",
+}
+"""Options of the plain form that a comparison has under another name."""
 
 
 def add_arguments(parser: Parser) -> None:
@@ -23,157 +46,212 @@ def add_arguments(parser: Parser) -> None:
         "--targets", metavar="LIST", help="backends, ollama, URLs; compares them, by commas"
     )
     group.add_argument(
-        "--concurrency", type=_many(int), default=[], metavar="LIST", help="requests at a time"
+        "--concurrency", type=_many(int, 1), metavar="LIST", help="requests at a time"
     )
     group.add_argument(
-        "--rate", type=_many(float), default=[], metavar="LIST", help="requests per second"
+        "--rate",
+        dest="rates",
+        type=_many(float, 0),
+        metavar="LIST",
+        help="requests per second, at random moments",
     )
-    for name, default, text in (
-        ("--input-tokens", 128, "length of each prompt"),
-        ("--output-tokens", 64, "length of each answer"),
-        ("--blocks", 5, "repetitions in mixed order, the unit of comparison"),
+    group.add_argument(
+        "--workload",
+        metavar="NAME",
+        help="fixed (default), uniform, normal, prefix, turns or sample: what is asked",
+    )
+    for name, least, text in (
+        ("--input-tokens", 1, "length of each prompt, or its mean (default 128)"),
+        ("--output-tokens", 1, "length of each answer, or its mean (default 64)"),
+        ("--requests", 1, "measured requests of each load in each block (default 16)"),
+        ("--warmup", 0, "requests before them that are not measured (default 1)"),
+        ("--blocks", 1, "repetitions in mixed order, the unit of comparison (default 5)"),
     ):
-        group.add_argument(
-            name, type=_least_one(int), metavar="N", help=f"{text} (default {default})"
-        )
+        group.add_argument(name, type=_number(int, least), metavar="N", help=text)
+    group.add_argument(
+        "--goodput",
+        dest="objectives",
+        type=_objectives,
+        metavar="LIST",
+        help="limits of a good request in ms, such as ttft:200,tpot:50,e2e:2000",
+    )
+    group.add_argument(
+        "--noise-floor",
+        action="store_true",
+        default=None,
+        help="measure the first target twice, and tell which differences are visible",
+    )
     group.add_argument("--quick", action="store_true", help="short prompts and answers, 3 blocks")
     group.add_argument("--output", type=Path, metavar="DIR", help="keep the run in a new directory")
 
 
 def given(args: Namespace) -> str:
     """Return the first option of a comparison that the line has; empty if it has none."""
-    names = ("concurrency", "rate", "input_tokens", "output_tokens", "blocks", "quick", "output")
-    found = (name for name in names if getattr(args, name))
-    return "".join(f"--{name.replace('_', '-')}" for name in list(found)[:1])
+    written = {"rates": "rate", "objectives": "goodput"}
+    for name in (*FIELDS, "quick", "output"):
+        if getattr(args, name) not in (None, False):
+            return f"--{written.get(name, name).replace('_', '-')}"
+    return ""
+
+
+def choice(args: Namespace) -> "Choice":
+    """Return what a command line chooses; raises UsageError for what does not go together."""
+    from hyperllama_nb.bench.choice import Choice
+    from hyperllama_nb.errors import RequestError
+
+    options = options_from(args)
+    if args.prompt is not None:
+        raise UsageError("A comparison makes its own prompts. Leave the prompt or --targets out.")
+    for name, told in ELSEWHERE.items():
+        if name in options:
+            raise UsageError(told)
+    fields = {name: getattr(args, name) for name in FIELDS}
+    if args.seed is not None:
+        fields["seed"] = args.seed
+    try:
+        return (Choice.quick if args.quick else Choice)(
+            args.model,
+            tuple(part for part in args.targets.split(",") if part),
+            options=options,
+            **{name: value for name, value in fields.items() if value is not None},
+        )
+    except RequestError as error:
+        raise UsageError(str(error)) from None
 
 
 def run(context: "Context", args: Namespace) -> Table:
     """Measure all targets and return the table; keeps the run if that was asked for."""
-    from hyperllama_nb.bench import rundir
-    from hyperllama_nb.bench.drive import Generator
-    from hyperllama_nb.bench.experiment import Experiment
-    from hyperllama_nb.bench.facts import facts, load_average
-    from hyperllama_nb.bench.fairness import check
-    from hyperllama_nb.bench.summarising import summarise
+    from hyperllama_nb.bench.rundir import check_free
+    from hyperllama_nb.bench.session import Session
 
+    chosen = choice(args)
     if args.output:
-        rundir.check_free(args.output)
-    status = context.client.status()
-    plan = _plan(args, status)
-    before = load_average()
-    with Generator() as drive:
-        outcome = Experiment(context.client, plan, drive, context.note).run()
-    checks = check(facts(outcome, status, before), outcome.requests).checks
-    summary = summarise(outcome, [vars(each) for each in checks])
-    for each in checks:
-        context.note(f"{each.state:<7} {each.rule}: {each.reason}")
+        check_free(args.output)
+    session = Session(context.client, chosen, tell=context.note)
+    session.run()
+    summary = session.summary()
+    for each in summary["fairness"]:
+        context.note(f"{each['state']:<7} {each['rule']}: {each['reason']}")
     if args.output:
-        told = rundir.write(
-            args.output, _manifest(plan, outcome, status), summary, outcome.requests
-        )
+        told = session.write(args.output)
         context.note(f"The run is in {args.output}. {told or ''}".rstrip())
     return table(summary)
 
 
-def table(summary: dict[str, Any]) -> Table:
-    """Return medians of every target, and of the first two the ratio with its verdict."""
-    from hyperllama_nb.bench.sections import shown
+def table(summary: Mapping[str, Any]) -> Table:
+    """Return medians of every two targets and their ratio with its verdict.
 
-    rows = []
-    for cell in summary["cells"]:
-        for each in cell["comparisons"]:
-            unit = summary["definitions"][each["metric"]]["unit"]
-            values = (
-                shown(cell["targets"][each[side]]["metrics"][each["metric"]]["p50"], unit)
-                for side in ("first", "second")
-            )
-            known = each["ratio"] is not None
-            ratio = (
-                f"{each['ratio']:.2f}x [{each['low']:.2f}, {each['high']:.2f}]" if known else "-"
-            )
-            pair = f"{each['first']} / {each['second']}"
-            rows.append((cell["label"], each["label"], pair, *values, ratio, each["verdict"]))
+    With objectives each load also has its good requests; a single target has its medians only.
+    """
+    rows = [row for cell in summary["cells"] for row in _rows(summary, cell)]
     columns = ("LOAD", "NUMBER", "TARGETS", "FIRST", "SECOND", "RATIO", "THE FIRST IS")
     failed = [row["rule"] for row in summary["fairness"] if row["state"] == "fail"]
     told = [f"{summary['title']}, medians.", summary["note"]]
     if failed:
         told.append(f"Two set-ups, not two engines, are compared: {', '.join(failed)} failed.")
+    if summary.get("targets_same"):
+        told.append(_noise(summary))
     return Table(columns, rows, title=" ".join(filter(None, told)))
 
 
-def _plan(args: Namespace, status: dict[str, Any]) -> "Plan":
-    from hyperllama_nb.bench.choosing import cells, targets
-    from hyperllama_nb.bench.experiment import Plan
-    from hyperllama_nb.bench.records import Cell, Load
-    from hyperllama_nb.bench.schedule import schedule
-    from hyperllama_nb.bench.workloads import fixed
+def _rows(summary: Mapping[str, Any], cell: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    from hyperllama_nb.bench.sections import shown
 
-    found = targets(
-        args.targets.split(","),
-        args.model,
-        service=f"unix:{status['runtime_dir']}/service.sock",
-        backends=status["backends"],
-        options={"temperature": 0, "seed": 1, **options_from(args)},
+    limits = [value for value in summary["objectives"].values() if value is not None]
+    pairs: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
+    for each in cell["comparisons"]:
+        pairs.setdefault((each["first"], each["second"]), []).append(each)
+    for name in cell["targets"] if not pairs else ():
+        pairs[(name,)] = [
+            {"metric": metric, "label": told["label"], "ratio": None, "verdict": "-"}
+            for metric, told in summary["definitions"].items()
+            if cell["targets"][name]["metrics"].get(metric)
+        ]
+    rows: list[tuple[str, ...]] = []
+    for names, found in pairs.items():
+        shares, start = [cell["targets"][name] for name in names], (cell["label"],)
+        for each in found:
+            unit = summary["definitions"][each["metric"]]["unit"]
+            values = [shown(own["metrics"][each["metric"]]["p50"], unit) for own in shares]
+            ratio = _ratio(each)
+            rows.append((*start, each["label"], *_sides(names, values), ratio, each["verdict"]))
+        if limits:
+            good = [own["goodput"] for own in shares]
+            told = (
+                ("within the objectives", [_share(each) for each in good]),
+                ("goodput", [shown(each["goodput"], "requests/s") for each in good]),
+            )
+            rows += [(*start, label, *_sides(names, values), "-", "-") for label, values in told]
+    return rows
+
+
+def _sides(names: tuple[str, ...], values: list[str]) -> tuple[str, str, str]:
+    first, second = [*values, "-"][:2]
+    return " / ".join(names), first, second
+
+
+def _ratio(found: Mapping[str, Any]) -> str:
+    if found["ratio"] is None:
+        return "-"
+    return f"{found['ratio']:.2f}x [{found['low']:.2f}, {found['high']:.2f}]"
+
+
+def _share(found: Mapping[str, Any]) -> str:
+    from hyperllama_nb.bench.sections import shown
+
+    if found["low"] is None:
+        return shown(found["share"], "share")
+    share, low, high = (100 * found[name] for name in ("share", "low", "high"))
+    return f"{share:.0f} % [{low:.0f}, {high:.0f}]"
+
+
+def _noise(summary: Mapping[str, Any]) -> str:
+    name, again = summary["targets_same"]
+    if not summary["noise_floor"]:
+        return f"Too few blocks of {name} and {again} tell which differences are visible."
+    shares = ", ".join(
+        f"{100 * share:.2g} % ({label})" for label, share in summary["noise_floor"].items()
     )
-    loads = cells(args.concurrency, args.rate, requests=6 if args.quick else 16, warmup=1)
-    reads = args.input_tokens or (64 if args.quick else 128)
-    writes = args.output_tokens or (32 if args.quick else 64)
-    seed = 0
-
-    def load(cell: Cell, block: int) -> Load:
-        count = cell.requests + cell.warmup
-        # no prompt may come again: the cache would answer it
-        own = 1000 * (1 + block) + [each.name for each in loads].index(cell.name)
-        return fixed(count, reads, writes, seed=seed + own)
-
-    names, blocks = [target.name for target in found], args.blocks or (3 if args.quick else 5)
-    order = schedule(names, [cell.name for cell in loads], blocks, seed).order
-    return Plan(found, loads, order, load, seed)
+    return f"{name} was measured twice: differences under {shares} are not visible here."
 
 
-def _manifest(plan: "Plan", outcome: Any, status: dict[str, Any]) -> dict[str, Any]:
-    from hyperllama_nb import hardware
+def _objectives(text: str) -> Any:
+    """Return the objectives of a list such as `ttft:200,e2e:2000`, whose values are milliseconds.
 
-    machine = hardware.detect()
-    told = ("backend", "launch", "device", "digest", "context_length", "batch_size")
-    return {
-        "environment": {
-            "processor": machine.cpu_name,
-            "cores": machine.cores,
-            "memory": machine.memory_total,
-            "accelerators": [device.name for device in machine.devices],
-        },
-        "versions": {
-            "hyperllama_nb": status["version"],
-            **{name: each.get("version") for name, each in status["backends"].items()},
-        },
-        "targets": {
-            target.name: {
-                "kind": target.kind,
-                "model": target.model,
-                "options": target.options,
-                **{name: outcome.engines.get(target.name, {}).get(name) for name in told},
-            }
-            for target in plan.targets
-        },
-        "schedule": {
-            "seed": plan.seed,
-            "order": [list(names) for names in plan.order],
-            "cells": [cell.plain() for cell in plan.cells],
-        },
-    }
+    >>> _objectives("ttft:200,tpot:50").ttft
+    0.2
+    """
+    from hyperllama_nb.bench.throughput import Objectives
+
+    found: dict[str, float] = {}
+    for part in text.split(","):
+        name, colon, value = part.strip().partition(":")
+        if name not in LIMITS or not colon:
+            raise argparse.ArgumentTypeError(
+                f"{part!r} is no limit: write ttft, tpot or e2e, a colon and milliseconds, "
+                "such as ttft:200"
+            )
+        found[LIMITS[name]] = _number(float, 0)(value) / 1000
+    return Objectives(**found)
 
 
-def _many(kind: Callable[[str], T]) -> Callable[[str], list[T]]:
-    each = _least_one(kind)
-    return lambda text: [each(part) for part in text.split(",")]
+def _many(kind: Callable[[str], T], least: int) -> Callable[[str], tuple[T, ...]]:
+    each = _number(kind, least)
+    return lambda text: tuple(each(part) for part in text.split(","))
 
 
-def _least_one(kind: Callable[[str], T]) -> Callable[[str], T]:
+def _number(kind: Callable[[str], T], least: int) -> Callable[[str], T]:
+    """Return what reads a whole number from `least` up, or any number above it."""
+    whole = kind is int
+
     def read(text: str) -> T:
-        value = kind(text)
-        if not 0 < value < float("inf"):
-            raise argparse.ArgumentTypeError("must be above 0")
+        try:
+            value = kind(text)
+        except ValueError:
+            value = None
+        if value is None or not (least <= value if whole else least < value < float("inf")):
+            word = f"a whole number from {least} up" if whole else f"a number above {least}"
+            raise argparse.ArgumentTypeError(f"{text!r} is not {word}")
         return value
 
     return read
