@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from hyperllama_nb.bench.bars import forest, waterfall
-from hyperllama_nb.bench.drawing import Frame, Style, hover, path, style, text
+from hyperllama_nb.bench.drawing import LETTER, WIDTH, Frame, Style, hover, path, style, text
 from hyperllama_nb.bench.live import Curve
 
 __all__ = ["against_load", "attainment", "curves", "ecdfs", "forest", "waterfall"]
+
+_SHARE = "% of the answers"
 
 
 def curves(curves: Sequence[Curve], title: str, unit: str) -> str:
@@ -31,7 +33,7 @@ def curves(curves: Sequence[Curve], title: str, unit: str) -> str:
     frame = Frame(
         title,
         [(curve.target, look) for look, curve in drawn],
-        x=(0, max(4.0, *(curve.xs[-1] for _, curve in drawn))),
+        x=(0, max(10.0, *(curve.xs[-1] for _, curve in drawn))),
         y=_span([factor * value for value in ys]),
         below="answers",
         beside=unit,
@@ -95,7 +97,7 @@ def ecdfs(
         x=ends,
         y=(0, 100),
         below=unit + (", logarithmic" if log_x else ""),
-        beside="% of the answers",
+        beside=_SHARE,
         log_x=log_x,
     )
     for look, name, (xs, shares) in drawn:
@@ -112,11 +114,13 @@ def ecdfs(
     if limit is not None:
         x = frame.x.at(factor * limit)
         told = f"objective {factor * limit:.3g} {unit}"
-        right = x < (frame.x.begin + frame.x.end) / 2
+        # above the axes, where no line can cross it, and clear of the name of the vertical one
+        half = LETTER * len(told) / 2
+        middle = min(max(x, 8 + LETTER * len(_SHARE) + 12 + half), WIDTH - 4 - half)
         frame.add(
-            f'<path d="M{x:.1f} {frame.top}V{frame.bottom}" stroke-dasharray="5 4" '
+            f'<path d="M{x:.1f} {frame.top - 5}V{frame.bottom}" stroke-dasharray="5 4" '
             f'stroke-width="1.5">{hover(told)}</path>',
-            text(x + (6 if right else -6), frame.bottom - 8, told, "start" if right else "end"),
+            text(middle, frame.top - 10, told, "middle"),
         )
     return frame.picture()
 

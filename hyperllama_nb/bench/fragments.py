@@ -16,7 +16,7 @@ text-align:left;vertical-align:top}
 background-color:rgba(128,128,128,.08)}
 .hl-note{border-left-color:#d97706}
 .hl-hatched{background-image:repeating-linear-gradient(45deg,transparent 0 6px,
-rgba(128,128,128,.22) 6px 8px)}
+rgba(128,128,128,.17) 6px 8px)}
 .hl-state{white-space:nowrap}
 .hl-state::before{display:inline-block;width:1.3em;font-weight:700}
 .hl-pass::before{content:"✓";color:#2f9e6e}.hl-warn::before{content:"!";color:#d97706}
