@@ -83,12 +83,19 @@ def add_arguments(parser: Parser) -> None:
     )
     group.add_argument("--quick", action="store_true", help="short prompts and answers, 3 blocks")
     group.add_argument("--output", type=Path, metavar="DIR", help="keep the run in a new directory")
+    group.add_argument(
+        "--overlay",
+        action="append",
+        type=Path,
+        metavar="FILE",
+        help="a result of max benchmark, shown in the report of the run; may be given repeatedly",
+    )
 
 
 def given(args: Namespace) -> str:
     """Return the first option of a comparison that the line has; empty if it has none."""
     written = {"rates": "rate", "objectives": "goodput"}
-    for name in (*FIELDS, "quick", "output"):
+    for name in (*FIELDS, "quick", "output", "overlay"):
         if getattr(args, name) not in (None, False):
             return f"--{written.get(name, name).replace('_', '-')}"
     return ""
@@ -121,12 +128,17 @@ def choice(args: Namespace) -> "Choice":
 
 def run(context: "Context", args: Namespace) -> Table:
     """Measure all targets and return the table; keeps the run if that was asked for."""
-    from hyperllama_nb.bench.rundir import check_free
+    from hyperllama_nb.bench import rundir
+    from hyperllama_nb.bench.importing import max_benchmark
     from hyperllama_nb.bench.session import Session
 
     chosen = choice(args)
     if args.output:
-        check_free(args.output)
+        rundir.check_free(args.output)
+    elif args.overlay:
+        raise UsageError("--overlay is for the report of a run. Name its directory with --output.")
+    for file in args.overlay or ():
+        max_benchmark(file)  # what is no such file is refused before anything is measured
     session = Session(context.client, chosen, tell=context.note)
     session.run()
     summary = session.summary()
@@ -134,6 +146,8 @@ def run(context: "Context", args: Namespace) -> Table:
         context.note(f"{each['state']:<7} {each['rule']}: {each['reason']}")
     if args.output:
         told = session.write(args.output)
+        if args.overlay:
+            rundir.overlay(args.output, args.overlay)
         context.note(f"The run is in {args.output}. {told or ''}".rstrip())
     return table(summary)
 

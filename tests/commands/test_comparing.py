@@ -6,6 +6,7 @@ import pytest
 
 from hyperllama_nb.client import Client
 from hyperllama_nb.commands import UsageError, comparing, execute
+from hyperllama_nb.errors import InvalidFileError
 from tests.commands.fakes import FakeContext
 from tests.service.hosting import hosting
 
@@ -32,10 +33,21 @@ def test_without_a_prompt_and_targets_nothing_is_measured():
         execute(["bench", "tiny"], FakeContext())
 
 
-@pytest.mark.parametrize("option", ["--blocks 3", "--quick", "--output run", "--rate 2"])
+@pytest.mark.parametrize(
+    "option", ["--blocks 3", "--quick", "--output run", "--rate 2", "--overlay x"]
+)
 def test_an_option_of_a_comparison_needs_targets(option):
     with pytest.raises(UsageError, match=option.split()[0]):
         execute(["bench", "tiny", "Hi", *option.split()], FakeContext())
+
+
+def test_results_of_another_tool_are_checked_before_anything_is_measured(tmp_path):
+    line = ["bench", "tiny", "--targets", "fake", "--overlay", str(tmp_path / "result.json")]
+    with pytest.raises(UsageError, match="--output"):
+        execute(line, FakeContext())
+    with pytest.raises(InvalidFileError, match="cannot be read"):
+        execute([*line, "--output", str(tmp_path / "run")], FakeContext())
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_broken_rule_stands_above_the_numbers():
