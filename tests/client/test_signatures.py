@@ -55,4 +55,6 @@ def test_both_clients_have_the_same_methods():
     only_blocking = {"load_progress", "serve", "close"}
     assert public(Client) - only_blocking == public(AsyncClient)
     for name in public(AsyncClient):
+        if isinstance(vars(Client)[name], property):
+            continue
         assert shape(getattr(Client, name)) == shape(getattr(AsyncClient, name))
