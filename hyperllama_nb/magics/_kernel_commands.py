@@ -135,6 +135,13 @@ KERNEL_COMMANDS: dict[str, KernelCommand] = {
             _widgets.monitor,
             "monitor --window 5m",
         ),
+        KernelCommand(
+            "benchmark",
+            "Show a comparison of engines that is started, paused and seen live.",
+            _widgets.add_benchmark_arguments,
+            _widgets.benchmark,
+            "benchmark smollm2:135m --targets max,llamacpp",
+        ),
     )
 }
 """The commands by name, in the order of the overview."""

@@ -1,4 +1,4 @@
-"""The commands that show a widget: `chat`, `models`, `monitor`."""
+"""The commands that show a widget: `chat`, `models`, `monitor`, `benchmark`."""
 
 import argparse
 import re
@@ -91,6 +91,32 @@ def monitor(magics: "HyperLlamaMagics", args: Namespace) -> None:
 
     model = magics.resolve(args.model) if args.model else None
     _show(magics, args, Monitor(model, window=args.window, duration=args.duration))
+
+
+def add_benchmark_arguments(parser: Parser) -> None:
+    """Add the arguments of `benchmark`."""
+    parser.add_argument("model", metavar="MODEL", nargs="?", help="the model to measure")
+    parser.add_argument(
+        "--targets", metavar="LIST", help="backends, ollama, URLs, by commas (default: backends)"
+    )
+    parser.add_argument("--quick", action="store_true", help="short prompts and answers, 3 blocks")
+    _add_out(parser)
+
+
+def benchmark(magics: "HyperLlamaMagics", args: Namespace) -> str | None:
+    """Show a comparison that can be chosen, started and seen live."""
+    model = magics.resolve(args.model) if args.model else magics.resolve(magics.model)
+    targets = args.targets.split(",") if args.targets else None
+    if not _in_notebook():
+        named = args.targets or "LIST"
+        return (
+            "The widget needs a notebook. In a terminal, "
+            f"`hyperllama bench {model} --targets {named}` compares engines."
+        )
+    from hyperllama_nb.widgets import Benchmark
+
+    _show(magics, args, Benchmark(model, targets, quick=args.quick))
+    return None
 
 
 def seconds(text: str) -> float:

@@ -4,11 +4,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from hyperllama_nb.widgets.benchmark import Benchmark
     from hyperllama_nb.widgets.chat import Chat
     from hyperllama_nb.widgets.models import Models
     from hyperllama_nb.widgets.monitor import Monitor
 
-__all__ = ["Chat", "Models", "Monitor"]
+__all__ = ["Benchmark", "Chat", "Models", "Monitor"]
 
 _HOMES = {name: f"hyperllama_nb.widgets.{name.lower()}" for name in __all__}
 

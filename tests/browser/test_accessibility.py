@@ -14,6 +14,7 @@ CELLS = {
     "%llm chat": ".hl-chat",
     "%llm models": ".hl-models tbody tr",
     "%llm monitor": ".hl-monitor",
+    "%llm benchmark": ".hl-benchmark",
     "%llm ps": "table, pre",
 }
 """Cells, and what is there once they have shown what they show."""

@@ -354,6 +354,7 @@ def test_without_a_notebook_widgets_say_so_and_show_text(service, shell, llm, ma
     assert "need a notebook" in note
     assert "The store is empty" in text
     assert llm("monitor").splitlines()[1] == "No engine is running."
+    assert "`hyperllama bench tiny --targets max`" in llm("benchmark tiny --targets max")
 
 
 class Recorded:
@@ -369,7 +370,7 @@ def widgets(shell, page, monkeypatch):
     import hyperllama_nb.widgets as rooms
 
     shown = []
-    for name in ("Chat", "Models", "Monitor"):
+    for name in ("Benchmark", "Chat", "Models", "Monitor"):
         monkeypatch.setattr(rooms, name, Recorded, raising=False)
     monkeypatch.setattr("IPython.display.display", shown.append)
     return shown
@@ -382,7 +383,8 @@ def test_a_notebook_shows_the_widgets(widgets, shell, llm, magics):
     llm("chat -c a -O talk")
     llm("models")
     llm("monitor fast --window 5m --for 90")
-    first, second, third, fourth = widgets
+    llm("benchmark fast --targets max,http://box/v1 --quick")
+    first, second, third, fourth, fifth = widgets
     assert first.args == ("tiny:1b",)
     assert first.kwargs["system"] == "Be brief."
     assert second.args == ("m:1",)
@@ -391,6 +393,7 @@ def test_a_notebook_shows_the_widgets(widgets, shell, llm, magics):
     assert shell.user_ns["talk"] is second
     assert third.args == ()
     assert (fourth.args, fourth.kwargs) == (("tiny:1b",), {"window": 300, "duration": 90})
+    assert (fifth.args, fifth.kwargs) == (("tiny:1b", ["max", "http://box/v1"]), {"quick": True})
     with pytest.raises(UsageError, match="name of a variable"):
         llm("models -O 1")
     with pytest.raises(UsageError, match="no conversation 'b'"):

@@ -26,7 +26,7 @@ def test_the_modules_of_the_front_end():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["chat.js", "models.js"])
+@pytest.mark.parametrize("name", ["benchmark.js", "chat.js", "models.js"])
 def test_a_widget_is_one_module_that_imports_nothing(name):
     text = esm(name)
     assert "\nimport " not in text

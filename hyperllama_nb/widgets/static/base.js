@@ -62,3 +62,49 @@ export function announcer() {
   const region = h("div", { class: "hl-unseen", role: "status", "aria-live": "polite" });
   return { region, say: (line) => void (region.textContent = line) };
 }
+
+const ALIVE = 60_000; // milliseconds; the kernel forgets a view that is silent for ten minutes
+
+/** Tell the kernel while somebody can see `root`: it does not draw for nobody. Returns the end. */
+export function tellSeen(model, root) {
+  const view = crypto.randomUUID?.() ?? String(Math.random());
+  let inside = false;
+  let visible = null;
+  const tell = () => {
+    const now = inside && document.visibilityState === "visible";
+    if (now !== visible) model.send({ type: now ? "visible" : "hidden", view });
+    visible = now;
+  };
+  const alive = setInterval(() => visible && model.send({ type: "visible", view }), ALIVE);
+  const observer = new IntersectionObserver((entries) => {
+    inside = entries[entries.length - 1].isIntersecting;
+    tell();
+  });
+  observer.observe(root);
+  document.addEventListener("visibilitychange", tell);
+  return () => {
+    clearInterval(alive);
+    observer.disconnect();
+    document.removeEventListener("visibilitychange", tell);
+    if (visible) model.send({ type: "hidden", view });
+  };
+}
+
+/**
+ * Return a function that calls `act` with the newest value, at most once in `pause` milliseconds.
+ *
+ * The last value always comes through, late if need be.
+ */
+export function paced(act, pause) {
+  let timer = 0;
+  let due = 0;
+  let newest;
+  return (value) => {
+    newest = value;
+    timer ||= setTimeout(() => {
+      timer = 0;
+      due = Date.now() + pause;
+      act(newest);
+    }, Math.max(0, due - Date.now()));
+  };
+}

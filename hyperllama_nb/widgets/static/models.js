@@ -1,7 +1,5 @@
-import { h, keepKeys, hideKept, announcer } from "./base.js";
+import { h, keepKeys, hideKept, announcer, tellSeen } from "./base.js";
 import { COLUMNS, label, patch, shown, nextSort, percent } from "./modelrows.js";
-
-const ALIVE = 60_000; // milliseconds; the kernel forgets a view that is silent for ten minutes
 
 /** The table of models, with what can be done with each. */
 function render({ model, el }) {
@@ -222,30 +220,11 @@ function render({ model, el }) {
   told(state.head ?? {});
   draw();
 
-  // The kernel looks at the service only while somebody can see the table.
-  const view = crypto.randomUUID?.() ?? String(Math.random());
-  let inside = false;
-  let visible = null;
-  const tell = () => {
-    const now = inside && document.visibilityState === "visible";
-    if (now !== visible) model.send({ type: now ? "visible" : "hidden", view });
-    visible = now;
-  };
-  const alive = setInterval(() => visible && model.send({ type: "visible", view }), ALIVE);
-  const observer = new IntersectionObserver((entries) => {
-    inside = entries[entries.length - 1].isIntersecting;
-    tell();
-  });
-  observer.observe(root);
-  document.addEventListener("visibilitychange", tell);
   model.on("msg:custom", received);
-  const [giveKeys, showKept] = [keepKeys(root), hideKept(model)];
+  const [unsee, giveKeys, showKept] = [tellSeen(model, root), keepKeys(root), hideKept(model)];
   return () => {
-    clearInterval(alive);
-    observer.disconnect();
-    document.removeEventListener("visibilitychange", tell);
+    unsee();
     model.off("msg:custom", received);
-    if (visible) model.send({ type: "hidden", view });
     giveKeys();
     showKept();
   };
