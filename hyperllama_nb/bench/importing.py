@@ -20,7 +20,7 @@ METRICS = {
 """Our names of the metrics that mean the same there, the fields and what a unit of them is here."""
 
 
-def max_benchmark(path: Path) -> dict[str, Any]:
+def max_benchmark(path: Path | str) -> dict[str, Any]:
     """Return what a result file of `max benchmark` says about one target in one cell.
 
     It has `label`, `requests`, `metrics` and `in_flight`, as a target in the summary of a run;
@@ -32,7 +32,7 @@ def max_benchmark(path: Path) -> dict[str, Any]:
     Raises InvalidFileError for another kind of file.
     """
     try:
-        found = json.loads(path.read_bytes())
+        found = json.loads(Path(path).read_bytes())
     except (OSError, ValueError) as error:
         raise InvalidFileError(f"{path} cannot be read as JSON ({error}).") from None
     if not isinstance(found, dict) or not {"completed", "failures", "mean_ttft_ms"} <= set(found):

@@ -65,8 +65,9 @@ def write(
     return told
 
 
-def read(directory: Path) -> Directory:
+def read(directory: Path | str) -> Directory:
     """Read a run back; raises InvalidFileError for what is no run, or one of a later version."""
+    directory = Path(directory)
     manifest = _read(directory / "manifest.json")
     summary = _read(directory / "summary.json")
     rows: Iterable[dict[str, Any]]
@@ -85,14 +86,14 @@ def read(directory: Path) -> Directory:
     return Directory(manifest, summary, tuple(map(Request.from_plain, rows)))
 
 
-def overlay(directory: Path, files: Iterable[Path]) -> None:
+def overlay(directory: Path | str, files: Iterable[Path | str]) -> None:
     """Lay result files of `max benchmark` over a run: into its summary and its report.
 
     They are shown beside the run's numbers and are in none of its comparisons. Raises
     InvalidFileError for a directory or a file that is not what it should be; the run is then as
     it was.
     """
-    found = read(directory)
+    directory, found = Path(directory), read(directory)
     own = [*found.summary["overlays"], *map(max_benchmark, files)]
     summary = {**found.summary, "overlays": own}
     page = report(found.manifest, summary, found.requests)

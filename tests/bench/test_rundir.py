@@ -132,7 +132,7 @@ def test_results_lie_over_a_run_that_was_written(tmp_path):
     rundir.write(run, MANIFEST, summary(), REQUESTS)
     before = rundir.read(run)
     rundir.overlay(run, [file])
-    rundir.overlay(run, [file])
+    rundir.overlay(str(run), [str(file)])
     after = rundir.read(run)
     assert [each["label"] for each in after.summary["overlays"]] == [
         "m on modular, 4 at a time"
