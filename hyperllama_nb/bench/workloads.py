@@ -175,10 +175,12 @@ def _text(seed: str, length: int, tokens: Count | None, head: str = "", held: in
         over = tokens(head + " ".join(words)) - length if tokens else 0
         if not over or (over > 0 and len(words) == 1):
             break
+        each = max(1.0, (length - held + over) / len(words))
+        step = max(1, round(abs(over) / each))
         if over > 0:
-            del words[max(1, len(words) - over) :]
+            del words[max(1, len(words) - step) :]
         else:
-            words += [dice.choice(known) for _ in range(-over)]
+            words += [dice.choice(known) for _ in range(step)]
     return head + " ".join(words)
 
 

@@ -1,5 +1,7 @@
 """Workloads: the same for a seed, as long as asked, and new to every cache."""
 
+import pytest
+
 from hyperllama_nb.bench import workloads
 from hyperllama_nb.bench.records import Load
 
@@ -47,3 +49,27 @@ def test_a_turn_holds_all_before_it():
 def test_a_load_goes_through_json():
     load = workloads.sample(3, 8, seed=5)
     assert Load.from_plain(load.plain()) == load
+
+
+class Tokenizer:
+    """Takes words of up to five letters as one token, others as two, and counts the calls."""
+
+    def __init__(self):
+        self.calls = 0
+
+    def __call__(self, text):
+        self.calls += 1
+        return sum(1 + (len(word) > 5) for word in text.split())
+
+
+@pytest.mark.parametrize("length", [1, 2, 7, 128])
+def test_prompts_are_made_of_words_of_one_token_and_few_counts(length):
+    count = Tokenizer()
+    load = workloads.fixed(20, length, 8, tokens=count)
+    assert [count(prompt.text) for prompt in load.prompts] == [length] * 20
+    assert count.calls < 300  # most of them once, to find the words
+
+
+def test_a_tokenizer_without_such_words_comes_near():
+    load = workloads.fixed(5, 65, 8, tokens=lambda text: 2 * words(text))
+    assert all(2 * words(prompt.text) in (64, 66) for prompt in load.prompts)
