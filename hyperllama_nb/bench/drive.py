@@ -21,6 +21,10 @@ GRACE = 5.0
 """Seconds in which a generator that was told to stop must do so before it is killed."""
 
 
+class Stopped(Exception):  # noqa: N818 - it is an outcome, not an error
+    """Somebody asked for the end of a turn, and with it of the run."""
+
+
 class Generator:
     """The load generator's process; one for a whole run, since its records share its clock.
 
@@ -71,8 +75,8 @@ class Generator:
         """Yield the record of each request when it is over.
 
         Leaving the iterator early, or interrupting it, ends the turn; the requests that this cut
-        off are in `cut`. Raises RequestError for a plan that cannot be run, and HyperLlamaError if
-        the process ends or hangs.
+        off are in `cut`. Raises Stopped after `stop`, RequestError for a plan that cannot be run,
+        and HyperLlamaError if the process ends or hangs.
         """
         self._send(
             {
@@ -89,7 +93,7 @@ class Generator:
         try:
             while (line := self._next(silence)) is not None:
                 if "stop" in line:
-                    return
+                    raise Stopped
                 if "end" in line:
                     over = True
                     if line["end"] is not None:
@@ -103,7 +107,7 @@ class Generator:
                 self._cancel()
 
     def stop(self) -> None:
-        """End the turn that runs as an interrupt would, or the next one, from any thread."""
+        """Let the turn that runs, or the next one, end with Stopped; from any thread."""
         self._lines.put({"stop": True})
 
     def close(self) -> None:

@@ -5,6 +5,7 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
+from hyperllama_nb.bench.drive import Stopped
 from hyperllama_nb.bench.records import Cell, Load, Request, Target
 from hyperllama_nb.bench.usage import Usage, watching
 from hyperllama_nb.errors import ConflictError, HyperLlamaError
@@ -12,10 +13,6 @@ from hyperllama_nb.errors import ConflictError, HyperLlamaError
 if TYPE_CHECKING:
     from hyperllama_nb.client import Client
     from hyperllama_nb.client._stream import Lines
-
-
-class Stopped(Exception):  # noqa: N818 - it is an outcome, not an error
-    """Somebody asked for the end of the run."""
 
 
 class Drive(Protocol):
@@ -26,7 +23,10 @@ class Drive(Protocol):
     def records(
         self, target: Target, cell: Cell, load: Load, block: int
     ) -> Generator[Request, None, None]:
-        """Yield a record for each request; what an early end cuts off is added to `cut`."""
+        """Yield a record for each request; what an early end cuts off is added to `cut`.
+
+        Raises Stopped if somebody asked for that end.
+        """
         ...
 
 

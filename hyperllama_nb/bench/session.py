@@ -11,8 +11,8 @@ from hyperllama_nb import hardware
 from hyperllama_nb.bench import rundir
 from hyperllama_nb.bench.choice import Choice
 from hyperllama_nb.bench.choosing import targets
-from hyperllama_nb.bench.drive import Generator
-from hyperllama_nb.bench.experiment import Experiment, Outcome, Plan, Stopped
+from hyperllama_nb.bench.drive import Generator, Stopped
+from hyperllama_nb.bench.experiment import Experiment, Outcome, Plan
 from hyperllama_nb.bench.facts import described, facts, load_average
 from hyperllama_nb.bench.fairness import Check, check
 from hyperllama_nb.bench.known import Facts

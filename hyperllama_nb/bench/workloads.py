@@ -198,6 +198,8 @@ def whole_words(tokens: Count) -> tuple[str, ...]:
         half = len(words) // 2
         return among(words[:half]) + among(words[half:]) if half else ()
 
+    if tokens(_TEXT.strip()) > 2 * len(_WORDS):
+        return _WORDS  # a tokenizer of bytes, or of another language, has hardly any
     found = among(_WORDS)
     return found if len(found) >= FEWEST else _WORDS
 

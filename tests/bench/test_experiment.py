@@ -2,7 +2,8 @@
 
 import pytest
 
-from hyperllama_nb.bench.experiment import Experiment, Outcome, Plan, Stopped
+from hyperllama_nb.bench.drive import Stopped
+from hyperllama_nb.bench.experiment import Experiment, Outcome, Plan
 from hyperllama_nb.bench.records import Cell, Load, Target
 from hyperllama_nb.client import Client
 from hyperllama_nb.errors import ConflictError, HyperLlamaError
