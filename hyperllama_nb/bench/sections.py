@@ -37,11 +37,11 @@ _STATES = ("succeeded", "failed", "incomplete")
 
 
 def verdicts(summary: Mapping[str, Any]) -> str:
-    """Return a sentence per pair and load, and the forest; empty without a comparison."""
+    """Return the noise, a sentence per pair and load, and the forest; empty without any of them."""
     found = [(cell, each) for cell in summary["cells"] for each in cell["comparisons"]]
+    parts = [_noise(summary)]
     if not found:
-        return ""
-    parts = []
+        return parts[0]
     hatched = "" if summary["comparable"] else " hl-hatched"
     if hatched:
         rules = [row["rule"] for row in summary["fairness"] if row["state"] == "fail"]
@@ -50,12 +50,6 @@ def verdicts(summary: Mapping[str, Any]) -> str:
                 f"Two set-ups, not two engines, are compared: {', '.join(rules)} failed. The "
                 "differences are drawn hatched."
             )
-        )
-    if summary["noise_floor"]:
-        floors = ", ".join(f"{name} {share:.1%}" for name, share in summary["noise_floor"].items())
-        parts.append(
-            f"<p>The same engine, measured twice, differs by up to: {escape(floors)}. Smaller "
-            "differences are not visible here.</p>"
         )
     rows, sentences = [], []
     pairs: dict[str, dict[str, list[Mapping[str, Any]]]] = {}
@@ -75,6 +69,16 @@ def verdicts(summary: Mapping[str, Any]) -> str:
     parts.append(figures.forest(rows, hatched=bool(hatched)))
     parts.append(f"<details><summary>In words</summary><ul>{''.join(sentences)}</ul></details>")
     return "".join(parts)
+
+
+def _noise(summary: Mapping[str, Any]) -> str:
+    if not summary["noise_floor"]:
+        return ""
+    floors = ", ".join(f"{name} {share:.1%}" for name, share in summary["noise_floor"].items())
+    return (
+        f"<p>The same engine, measured twice, differs by up to: {escape(floors)}. Smaller "
+        "differences are not visible here.</p>"
+    )
 
 
 def _in_short(found: Sequence[Mapping[str, Any]]) -> str:

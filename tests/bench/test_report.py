@@ -101,6 +101,9 @@ def test_the_noise_of_the_machine_is_told_and_its_twin_is_in_no_verdict():
     assert found["noise_floor"]["time to first token"] == pytest.approx(0.1)
     told = sections.verdicts(found)
     assert "differs by up to: time to first token 10.0%" in told
+    alone = sections.verdicts(summary(("a", "a #2"), same=("a", "a #2")))
+    assert "differs by up to" in alone
+    assert "<svg" not in alone
 
 
 def c_pair(comparison):
