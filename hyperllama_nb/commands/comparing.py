@@ -96,7 +96,8 @@ def given(args: Namespace) -> str:
     """Return the first option of a comparison that the line has; empty if it has none."""
     written = {"rates": "rate", "objectives": "goodput"}
     for name in (*FIELDS, "quick", "output", "overlay"):
-        if getattr(args, name) not in (None, False):
+        value = getattr(args, name)
+        if value is not None and value is not False:
             return f"--{written.get(name, name).replace('_', '-')}"
     return ""
 
