@@ -3,16 +3,12 @@
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
-from hyperllama_nb.bench.drive import Stopped
 from hyperllama_nb.bench.records import Cell, Load, Request, Target
-from hyperllama_nb.bench.usage import Usage, watching
-from hyperllama_nb.errors import ConflictError, HyperLlamaError
-
-if TYPE_CHECKING:
-    from hyperllama_nb.client import Client
-    from hyperllama_nb.client._stream import Lines
+from hyperllama_nb.bench.serving import Own
+from hyperllama_nb.bench.usage import Usage
+from hyperllama_nb.errors import HyperLlamaError
 
 
 class Drive(Protocol):
@@ -108,13 +104,12 @@ class Outcome:
 class Experiment:
     """Measures the blocks of a plan; only one engine of the service is loaded at a time."""
 
-    def __init__(self, client: "Client", outcome: Outcome, drive: Drive, control: Control) -> None:
+    def __init__(self, service: Own, outcome: Outcome, drive: Drive, control: Control) -> None:
         """Take what is to be filled; `outcome.plan` may grow by blocks while it is measured."""
-        self._client, self._drive, self._control = client, drive, control
+        self._service, self._drive, self._control = service, drive, control
         self._outcome = outcome
         self._targets = {target.name: target for target in outcome.plan.targets}
         self._models: dict[str, str] = {}  # the service's own spelling of each target's model
-        self._lines: Lines[Any] | None = None
 
     def block(self, number: int) -> None:
         """Measure a block; raises HyperLlamaError, and Stopped if the control says so.
@@ -138,12 +133,6 @@ class Experiment:
                         outcome.partial.discard(number)
                     self._control.rest()
 
-    def cancel(self) -> None:
-        """End the load that is under way, from any thread."""
-        lines = self._lines
-        if lines is not None:
-            lines.cancel()
-
     def _turn(self, target: Target, cell: Cell, load: Load, block: int) -> None:
         outcome, service = self._outcome, target.kind == "service"
         if service and not self._engine(target):
@@ -152,9 +141,9 @@ class Experiment:
         usage = outcome.usage.setdefault(target.name, Usage())
         with ExitStack() as stack:
             if service:
-                stack.enter_context(watching(self._client, self._models[target.name], usage))
+                stack.enter_context(self._service.watching(self._models[target.name], usage))
             self._measure(self._able(target), cell, load, block)
-        engines = {each["model"]: each for each in self._client.status()["engines"]}
+        engines = {each["model"]: each for each in self._service.engines()}
         own = engines.pop(self._models.get(target.name, ""), {})
         outcome.engines[target.name] = {**outcome.engines.get(target.name, {}), **own}
         others = outcome.resident.setdefault(target.name, set())
@@ -180,57 +169,29 @@ class Experiment:
     @contextmanager
     def _alone(self, target: Target) -> Iterator[None]:
         """Hold no other engine of ours than the target's for the duration of the block."""
-        self._clear()
+        self._service.clear()
         try:
             yield
         finally:
             if target.kind == "service":
-                self._client.unload(target.model)
+                self._service.unload(target.model)
             elif target.kind == "ollama":
                 self._let_go(target)
 
-    def _clear(self) -> None:
-        engines = self._client.status()["engines"]
-        for engine in engines:
-            if engine.get("running") or engine.get("queued"):
-                raise ConflictError(
-                    f"{engine['model']} is answering somebody, and a comparison unloads all models "
-                    "to give each target the machine. Wait for the answer, or stop it."
-                )
-        for engine in engines:
-            self._client.unload(engine["model"])
-
     def _load(self, target: Target, block: int) -> None:
-        options = {**target.options, "backend": target.backend}
-        starts: list[tuple[str, float]] = []
-        engine: dict[str, Any] = {}
-        with self._client.load_progress(target.model, options=options) as lines:
-            self._lines = lines
-            self._control.at(f"loading {target.name}")  # after which `cancel` finds the lines
-            for line in lines:
-                phase = line.get("phase")
-                if phase and (not starts or starts[-1][0] != phase):
-                    starts.append((phase, line["elapsed"]))
-                engine = line.get("engine") or engine
-            self._lines = None
-        if not engine:
-            raise Stopped
+        engine, seconds, phases = self._service.load(
+            target, lambda: self._control.at(f"loading {target.name}")
+        )
         self._models[target.name] = engine["model"]
         outcome = self._outcome
         outcome.engines[target.name] = {**outcome.engines.get(target.name, {}), **engine}
-        end = float(engine["elapsed"])
-        ends = [start for _, start in starts[1:]] + [end]
-        phases = tuple(
-            (name, max(0.0, after - start))
-            for (name, start), after in zip(starts, ends, strict=True)
-        )
         first = all(load.target != target.name for load in outcome.loads)
-        outcome.loads.append(Loaded(target.name, block, first, end, phases))
+        outcome.loads.append(Loaded(target.name, block, first, seconds, phases))
         self._control.grew()
 
     def _engine(self, target: Target) -> dict[str, Any]:
         """Return what the service says of the target's engine; empty if it is not loaded."""
-        engines, model = self._client.status()["engines"], self._models.get(target.name)
+        engines, model = self._service.engines(), self._models.get(target.name)
         return next((dict(each) for each in engines if each["model"] == model), {})
 
     def _let_go(self, target: Target) -> None:

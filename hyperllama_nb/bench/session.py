@@ -18,6 +18,7 @@ from hyperllama_nb.bench.fairness import Check, check
 from hyperllama_nb.bench.known import Facts
 from hyperllama_nb.bench.records import Cell, Load, Request
 from hyperllama_nb.bench.schedule import schedule
+from hyperllama_nb.bench.serving import serving
 from hyperllama_nb.bench.summarising import summarise
 from hyperllama_nb.errors import ConflictError, HyperLlamaError, RequestError
 
@@ -53,7 +54,8 @@ class Session:
         """
         self._client, self._tell = client, tell
         self.choice = choice
-        self._status = client.status()
+        self._service = serving(client)
+        self._status = self._service.status(choice.model)
         found = targets(
             choice.specs,
             choice.model,
@@ -74,7 +76,6 @@ class Session:
         self._began: float | None = None
         self._busy: float | None = None
         self._generator: Generator | None = None
-        self._experiment: Experiment | None = None
         self.error = ""
         self._order()
 
@@ -151,11 +152,10 @@ class Session:
             if self._state not in ("running", "pausing", "paused"):
                 return
             self._set("stopping")
-            generator, experiment = self._generator, self._experiment
+            generator = self._generator
         if generator is not None:
             generator.stop()
-        if experiment is not None:
-            experiment.cancel()
+        self._service.cancel()
 
     def extend(self, blocks: int) -> None:
         """Plan more blocks of the same seeded order; after the end, `run` measures them."""
@@ -268,15 +268,15 @@ class Session:
     def _measure(self) -> None:
         since = time.monotonic() - (self._began or 0.0)
         with Generator(headers=self._client.headers, since=since) as generator:
-            experiment = Experiment(self._client, self.outcome, generator, self)
+            experiment = Experiment(self._service, self.outcome, generator, self)
             with self._turn:
-                self._generator, self._experiment = generator, experiment
+                self._generator = generator
             try:
                 while self._go_on():
                     experiment.block(self._next - 1)
             finally:
                 with self._turn:
-                    self._generator = self._experiment = None
+                    self._generator = None
 
     def _go_on(self) -> bool:
         """Take the next block; with none left it is done, and no `extend` comes in between."""

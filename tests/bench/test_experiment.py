@@ -5,6 +5,7 @@ import pytest
 from hyperllama_nb.bench.drive import Stopped
 from hyperllama_nb.bench.experiment import Experiment, Outcome, Plan
 from hyperllama_nb.bench.records import Cell, Load, Target
+from hyperllama_nb.bench.serving import Own
 from hyperllama_nb.client import Client
 from hyperllama_nb.errors import ConflictError, HyperLlamaError
 from hyperllama_nb.testing import Script, install_tiny
@@ -76,7 +77,7 @@ def raising(error):
 
 def test_all_targets_take_their_turns_in_the_order_of_the_blocks(service, client):
     driver, found = Driver(client), outcome()
-    experiment = Experiment(client, found, driver, driver)
+    experiment = Experiment(Own(client), found, driver, driver)
     for number in range(3):
         experiment.block(number)
     assert found.blocks == [0, 1, 2]
@@ -100,17 +101,17 @@ def test_all_targets_take_their_turns_in_the_order_of_the_blocks(service, client
 
 def test_answers_go_on_to_their_length_unless_that_is_not_wanted(client):
     driver = Driver(client)
-    Experiment(client, outcome(seed=1), driver, driver).block(0)
+    Experiment(Own(client), outcome(seed=1), driver, driver).block(0)
     assert driver.options == [{"ignore_eos": True, "seed": 1}] * 4
     driver = Driver(client)
-    Experiment(client, outcome(ignore_eos=False), driver, driver).block(0)
+    Experiment(Own(client), outcome(ignore_eos=False), driver, driver).block(0)
     assert driver.options == [{"ignore_eos": False}] * 4
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, Stopped, HyperLlamaError])
 def test_what_was_measured_before_the_end_is_kept(client, error):
     driver, found = Driver(client, 6, raising(error("It died."))), outcome()
-    experiment = Experiment(client, found, driver, driver)
+    experiment = Experiment(Own(client), found, driver, driver)
     experiment.block(0)
     with pytest.raises(error):
         experiment.block(1)
@@ -123,7 +124,7 @@ def test_what_was_measured_before_the_end_is_kept(client, error):
 
 def test_a_model_that_somebody_loads_meanwhile_is_noted(client):
     driver, found = Driver(client, 3, lambda: client.generate("other", keep_alive=60)), outcome()
-    Experiment(client, found, driver, driver).block(0)
+    Experiment(Own(client), found, driver, driver).block(0)
     assert found.resident == {"x": set(), "y": {"other:latest"}}
     client.unload("other")
 
@@ -132,7 +133,7 @@ def test_an_engine_that_went_while_it_rested_is_loaded_again(client):
     driver, found = Driver(client), outcome()
     gone = iter([True])
     driver.rest = lambda: next(gone, False) and client.unload("tiny")
-    Experiment(client, found, driver, driver).block(0)
+    Experiment(Own(client), found, driver, driver).block(0)
     assert [(load.target, load.first) for load in found.loads] == [
         ("x", True),
         ("x", False),
@@ -150,5 +151,5 @@ def test_nobody_elses_answer_is_broken_off():
         next(iter(stream))
         driver = Driver(client)
         with pytest.raises(ConflictError, match="answering somebody"):
-            Experiment(client, outcome(), driver, driver).block(0)
+            Experiment(Own(client), outcome(), driver, driver).block(0)
         assert len(client.status()["engines"]) == 1
