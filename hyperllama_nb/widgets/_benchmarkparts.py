@@ -58,39 +58,46 @@ class Parts:
         self.session = session
         self._made: dict[str, tuple[object, Any]] = {}
 
-    def summary(self) -> dict[str, Any]:
-        """Return the session's summary, of all whole turns."""
-        found: dict[str, Any] = self._keep("summary", self._whole(), self.session.summary)
-        return found
-
     def made(self, look: Look) -> dict[str, str]:
-        """Return all fragments by name; one that has nothing to show is empty."""
-        session, whole = self.session, self._whole()
-        requests = session.requests()
-        seen = (len(requests), look)
-        found = {
-            "curves": self._keep("curves", seen, lambda: self._curves(requests, look)),
-            "ecdf": self._keep("ecdf", seen, lambda: self._ecdf(requests, look)),
-            "goodput": self._keep("goodput", seen, lambda: self._goodput(requests, look)),
+        """Return all fragments by name; those that have nothing to show are empty or left out."""
+        requests, whole = self.session.requests(), self._whole()
+        if not requests:
+            return {}
+        seen, summary = (len(requests), look), self._summary()
+        makers: dict[str, tuple[object, Callable[[], str]]] = {
+            "verdict": (whole, lambda: sections.verdicts(summary) + sections.drift(summary)),
+            "curves": (seen, lambda: self._curves(requests, look)),
+            "ecdf": (seen, lambda: self._ecdf(requests, look)),
+            "load": ((*whole, look.metric), lambda: _against_load(summary, look.metric)),
+            "goodput": (seen, lambda: _goodput(self.judged(look.objectives))),
+            "numbers": (whole, lambda: sections.numbers(summary)),
+            "fairness": (whole, lambda: sections.fairness(summary["fairness"])),
+            "loads": (whole, lambda: sections.loads(summary)),
         }
-        if requests:
-            summary = self.summary()
-            found |= {
-                "verdict": self._keep("verdict", whole, lambda: _verdict(summary)),
-                "load": self._keep(
-                    "load", (*whole, look.metric), lambda: _against_load(summary, look.metric)
-                ),
-                "numbers": self._keep("numbers", whole, lambda: sections.numbers(summary)),
-                "fairness": self._keep(
-                    "fairness", whole, lambda: sections.fairness(summary["fairness"])
-                ),
-                "loads": self._keep("loads", whole, lambda: sections.loads(summary)),
+        return {name: self._keep(name, key, make) for name, (key, make) in makers.items()}
+
+    def judged(self, objectives: Objectives) -> dict[str, Any]:
+        """Return the summary of all whole turns, with all records held to these objectives."""
+        summary, found = self._summary(), self._attained(objectives)
+        cells = [
+            {
+                **cell,
+                "targets": {
+                    name: {**numbers, "goodput": found[cell["label"]][name].plain()}
+                    for name, numbers in cell["targets"].items()
+                },
             }
-        return found
+            for cell in summary["cells"]
+        ]
+        return {**summary, "objectives": vars(objectives), "cells": cells}
 
     def attained(self, look: Look) -> dict[str, Attainment]:
         """Return by target how many requests of the chosen load were within the objectives."""
-        return self._attained(self.session.requests(), look.objectives).get(look.cell, {})
+        return self._attained(look.objectives).get(look.cell, {})
+
+    def _summary(self) -> dict[str, Any]:
+        found: dict[str, Any] = self._keep("summary", self._whole(), self.session.summary)
+        return found
 
     def _whole(self) -> tuple[object, ...]:
         """Return what changes when there is a new summary to make: with each load, and each end.
@@ -126,27 +133,10 @@ class Parts:
         limit = getattr(look.objectives, look.metric, None)
         return figures.ecdfs(series, title, metric.unit, limit)
 
-    def _goodput(self, requests: list[Request], look: Look) -> str:
-        if not requests:
-            return ""
-        found = self._attained(requests, look.objectives)
-        return sections.goodput(
-            {
-                "definitions": {name: {"label": each.label} for name, each in METRICS.items()},
-                "objectives": vars(look.objectives),
-                "cells": [
-                    {
-                        "label": cell,
-                        "targets": {name: {"goodput": each.plain()} for name, each in own.items()},
-                    }
-                    for cell, own in found.items()
-                ],
-            }
-        )
+    def _attained(self, objectives: Objectives) -> dict[str, dict[str, Attainment]]:
+        """Return by load and target how many of the requests so far were within objectives."""
+        requests = self.session.requests()
 
-    def _attained(
-        self, requests: list[Request], objectives: Objectives
-    ) -> dict[str, dict[str, Attainment]]:
         def make() -> dict[str, dict[str, Attainment]]:
             own: dict[tuple[str, str], list[Request]] = {}
             for each in requests:
@@ -191,8 +181,8 @@ def _pictured(fragment: str) -> str:
     return _SVG.sub(image, fragment)
 
 
-def _verdict(summary: dict[str, Any]) -> str:
-    return sections.verdicts(summary) + sections.drift(summary)
+def _goodput(summary: dict[str, Any]) -> str:
+    return sections.goodput(summary) + sections.attainment(summary)
 
 
 def _against_load(summary: dict[str, Any], metric: str) -> str:

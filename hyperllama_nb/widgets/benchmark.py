@@ -287,7 +287,8 @@ class Benchmark(Widget):
 
     def _text(self) -> str:
         self._made()
-        return words.text(self._choice, None if self._parts is None else self._parts.summary())
+        found = None if self._parts is None else self._parts.judged(self._look.objectives)
+        return words.text(self._choice, found)
 
     def _html(self) -> str:
         with self._lock:

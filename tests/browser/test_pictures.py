@@ -15,6 +15,20 @@ from tests.integration.kernel import MODEL
 QUESTION = "Write a short Python function that reverses a text."
 """What the smallest model answers well, and in a few words."""
 
+BENCHMARK = f"""from hyperllama_nb.bench.throughput import Objectives
+from hyperllama_nb.widgets import Benchmark
+b = Benchmark({MODEL!r}, ["max", "llamacpp"], objectives=Objectives(ttft=0.3, tpot=0.045),
+              requests=8, input_tokens=64, output_tokens=24, blocks=3)
+b"""
+
+MINUTES = 300_000
+"""Milliseconds for what takes one minute."""
+
+PICTURES = (
+    *("benchmark", "benchmark-form", "benchmark-kept", "benchmark-report"),
+    *("cell", "chat", "models", "monitor", "monitor-kept"),
+)
+
 TALK = (
     ("user", "What is the capital of France?"),
     ("assistant", "The capital of France is **Paris**."),
@@ -32,10 +46,10 @@ def both(book, target, name):
 
 
 @contextmanager
-def tall(book):
+def tall(book, height=1200):
     """Give the block a page on which a whole widget has room."""
     size = book.page.viewport_size
-    book.page.set_viewport_size({**size, "height": 1200})
+    book.page.set_viewport_size({**size, "height": height})
     yield
     book.page.set_viewport_size(size)
 
@@ -84,8 +98,38 @@ def test_the_monitor(notebook):
     other.ended(0)
 
 
+def test_the_benchmark(notebook, tmp_path):
+    book = notebook(BENCHMARK)
+    book.run(0)
+    widget = book.output(0).locator(".hl-benchmark")
+    line = widget.locator(".hl-line")
+    with tall(book, 800):
+        both(book, widget, "benchmark-form")
+    widget.get_by_role("button", name="Start").click()
+    expect(line).to_contain_text("Done.", timeout=MINUTES)
+    report = tmp_path / "run"
+    book.evaluate(f"b.write({str(report)!r})")
+    # What goes on has a verdict and a bar that is not full.
+    widget.get_by_role("button", name="+3 blocks").click()
+    expect(line).to_contain_text("at a time", timeout=MINUTES)
+    with tall(book, 3600):
+        both(book, widget, "benchmark")
+        widget.get_by_role("button", name="Stop").click()
+        expect(line).to_contain_text("Stopped.", timeout=MINUTES)
+        book.evaluate("b.finish()")
+        expect(widget).to_have_count(0)
+        both(book, book.output(0).locator(".jp-RenderedHTML").last, "benchmark-kept")
+    page = book.page.context.new_page()
+    page.set_viewport_size({"width": 1000, "height": 1400})
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        page.goto((report / "report.html").as_uri())
+        shoot(page, f"benchmark-report-{scheme}")
+    page.close()
+
+
 @pytest.mark.parametrize("suffix", ["light", "dark"])
-@pytest.mark.parametrize("name", ["cell", "chat", "models", "monitor", "monitor-kept"])
+@pytest.mark.parametrize("name", PICTURES)
 def test_the_documentation_shows_what_is_seen_today(name, suffix):
     kept, seen = IMAGES / f"{name}-{suffix}.png", SCREENSHOTS / f"{name}-{suffix}.png"
     advice = f"Look at {seen}, and write it anew with HYPERLLAMA_TEST_WRITE_IMAGES=1."
