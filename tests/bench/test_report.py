@@ -84,6 +84,21 @@ def test_where_it_ran_is_told_as_people_read_it():
     assert "<td>a: digest</td><td>-</td>" in page
 
 
+@pytest.mark.parametrize(
+    ("value", "unit", "text"),
+    [
+        (0.01234, "s", "12.3 ms"),
+        (0.9996, "s", "1.00 s"),
+        (41.26, "tokens/s", "41.3 tokens/s"),
+        (1234.5, "", "1234"),
+        (0.5, "share", "50 %"),
+        (None, "s", "-"),
+    ],
+)
+def test_numbers_are_shown_with_what_people_read(value, unit, text):
+    assert sections.shown(value, unit) == text
+
+
 def test_goodput_is_shown_with_its_objectives():
     found = sections.goodput(summary(objectives=Objectives(ttft=0.21)))
     assert "time to first token ≤ 210 ms" in found
