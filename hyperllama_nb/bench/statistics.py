@@ -17,7 +17,7 @@ BOOTSTRAP_FROM = 8
 
 
 class Interval(NamedTuple):
-    """A mean and an interval around it, and the method that gave it."""
+    """A mean, or a slope, with an interval around it and the method that gave it."""
 
     mean: float
     low: float
