@@ -42,7 +42,7 @@ def forest(rows: Sequence[Mapping[str, Any]], *, hatched: bool) -> str:
     bottom = top + _ROW * (len(known) + len(firsts)) + 6
     told = [f"{row['group']}, {row['label']}: {_told(row)}" for row in known]
     parts = [head(bottom + 42, "Ratios with their intervals", told)]
-    parts.append(heading("Ratio, 95 % interval"))
+    parts.append(heading("Ratio and its interval"))
     if hatched:
         failed = "Hatched: a rule of fairness failed, so these are two set-ups, not two engines."
         parts.append(text(4, 34, failed))
