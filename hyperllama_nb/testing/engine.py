@@ -20,7 +20,7 @@ FIELDS = frozenset(
         *("model", "prompt", "stream", "stream_options", "max_tokens", "min_tokens"),
         *("temperature", "top_p", "top_k", "min_p", "seed", "stop", "stop_token_ids"),
         *("repetition_penalty", "presence_penalty", "frequency_penalty", "ignore_eos"),
-        *("logprobs", "echo", "n", "user", "cache_salt", "return_token_ids"),
+        *("logprobs", "echo", "n", "best_of", "user", "cache_salt", "return_token_ids"),
     }
 )
 """What a request may contain: MAX refuses a body with anything else."""
