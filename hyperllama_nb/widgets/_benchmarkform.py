@@ -10,7 +10,7 @@ from hyperllama_nb.bench.choice import WORKLOADS, Choice
 from hyperllama_nb.bench.throughput import Objectives
 from hyperllama_nb.client import Client
 from hyperllama_nb.client._base import parse_host
-from hyperllama_nb.errors import HyperLlamaError
+from hyperllama_nb.errors import HyperLlamaError, RequestError
 from hyperllama_nb.models.store import Store
 
 Form = dict[str, Any]
@@ -89,6 +89,33 @@ def read(form: Mapping[str, Any], before: Choice) -> tuple[Choice, dict[str, str
     if "noise_floor" in form:
         found["noise_floor"] = bool(form["noise_floor"])
     return replace(before, **found), problems
+
+
+class Setup:
+    """What is chosen for the next start, with what people wrote and what is wrong with it."""
+
+    def __init__(self, choice: Choice, known: dict[str, list[str]]) -> None:
+        self.choice, self.known = choice, known
+        self._problems: dict[str, str] = {}
+        self._wrong: Form = {}
+
+    def take(self, form: Form) -> None:
+        """Take what a view has in its fields."""
+        self.choice, self._problems = read(form, self.choice)
+        self._wrong = {name: form[name] for name in self._problems if name in form}
+
+    def check(self) -> None:
+        """Raise RequestError if a field is wrong."""
+        for field, problem in self._problems.items():
+            raise RequestError(f"The field {field} is not right. {problem}")
+
+    def shown(self) -> dict[str, Any]:
+        """Return the fields with their problems, and what there is to choose from."""
+        return {
+            "form": written(self.choice, self.known["backends"]) | self._wrong,
+            "problems": self._problems,
+            "known": {**self.known, "workloads": [*WORKLOADS]},
+        }
 
 
 def limits(message: Mapping[str, Any], before: Objectives) -> Objectives:

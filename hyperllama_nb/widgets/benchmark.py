@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import traitlets
 
-from hyperllama_nb.bench.choice import WORKLOADS, Choice
+from hyperllama_nb.bench.choice import Choice
 from hyperllama_nb.bench.metrics import METRICS
 from hyperllama_nb.bench.records import Request
 from hyperllama_nb.bench.session import Session
@@ -62,17 +62,17 @@ class Benchmark(Widget):
         host: str | None = None,
         **fields: Any,
     ) -> None:
-        self._known = form.known(host)
+        known = form.known(host)
         make = Choice.quick if quick else Choice
-        self._choice = make(
+        choice = make(
             model or last_model() or DEFAULT_MODEL,
-            tuple(self._known["backends"] if targets is None else targets),
+            tuple(known["backends"] if targets is None else targets),
             concurrency=tuple(concurrency),
             objectives=objectives or Objectives(),
             **fields,
         )
-        self._look = Look(objectives=self._choice.objectives)
-        self._problems: dict[str, str] = {}
+        self._setup = form.Setup(choice, known)
+        self._look = Look(objectives=choice.objectives)
         self._refused = ""
         self._comparing = Comparing(
             client() if host is None else Client(host),
@@ -114,7 +114,7 @@ class Benchmark(Widget):
     @objectives.setter
     def objectives(self, objectives: Objectives) -> None:
         self._look = replace(self._look, objectives=objectives)
-        self._choice = replace(self._choice, objectives=objectives)
+        self._setup.choice = replace(self._setup.choice, objectives=objectives)
         if self.session is not None:
             self.session.choice = replace(self.session.choice, objectives=objectives)
         self._push()
@@ -125,9 +125,8 @@ class Benchmark(Widget):
         A comparison unloads the models of the service. What goes wrong is told in the view, and
         raised by `wait`. Raises RequestError for a choice that cannot be measured.
         """
-        for field, problem in self._problems.items():
-            raise RequestError(f"The field {field} is not right. {problem}")
-        self._begin(lambda: self._comparing.begin(self._choice))
+        self._setup.check()
+        self._begin(lambda: self._comparing.begin(self._setup.choice))
         return self
 
     def pause(self) -> None:
@@ -150,7 +149,8 @@ class Benchmark(Widget):
         if blocks < 1:
             raise RequestError(f"{blocks} more blocks are none. Ask for 1 or more.")
         if self.session is None:
-            self._choice = replace(self._choice, blocks=self._choice.blocks + blocks)
+            choice = self._setup.choice
+            self._setup.choice = replace(choice, blocks=choice.blocks + blocks)
             self._push()
         else:
             self._begin(lambda: self._comparing.extend(blocks))
@@ -228,7 +228,7 @@ class Benchmark(Widget):
             case "hidden":
                 self._views.discard(str(message.get("view")))
             case "form":
-                self._choice, self._problems = form.read(message["form"], self._choice)
+                self._setup.take(message["form"])
             case "look":
                 if message.get("metric") in CHOSEN:
                     self._look = replace(self._look, metric=message["metric"])
@@ -255,9 +255,7 @@ class Benchmark(Widget):
         told = self._refused or str(self._comparing.error or "")
         attained = {} if self._parts is None else self._parts.attained(look)
         self._sent = {
-            "form": form.written(self._choice, self._known["backends"]),
-            "problems": self._problems,
-            "known": {**self._known, "workloads": [*WORKLOADS]},
+            **self._setup.shown(),
             "status": words.status(self._comparing.state, self.session, told),
             "metrics": [[name, METRICS[name].label] for name in CHOSEN],
             "cells": cells,
@@ -283,12 +281,12 @@ class Benchmark(Widget):
                 self._tell("show", **changed)
 
     def _caption(self) -> str:
-        return words.caption(self._choice, self.session)
+        return words.caption(self._setup.choice, self.session)
 
     def _text(self) -> str:
         self._made()
         found = None if self._parts is None else self._parts.judged(self._look.objectives)
-        return words.text(self._choice, found)
+        return words.text(self._setup.choice, found)
 
     def _html(self) -> str:
         with self._lock:

@@ -48,6 +48,7 @@ def test_a_comparison_is_made_by_keyboard_alone(opened):
     keys.type("none")
     keys.press("Tab")
     expect(blocks).to_have_attribute("aria-invalid", "true")
+    expect(blocks).to_have_value("none")
     expect(widget.get_by_text("Write a whole number from 1 up.")).to_be_visible()
     keys.press("Shift+Tab")
     keys.press("Control+A")
@@ -55,7 +56,7 @@ def test_a_comparison_is_made_by_keyboard_alone(opened):
     main = widget.get_by_role("button", name="Start")
     reach(book.page, main)
     expect(blocks).to_have_attribute("aria-invalid", "false")
-    assert book.value("b._choice.blocks") == 2
+    assert book.value("b._setup.choice.blocks") == 2
     keys.press("Enter")
     line = widget.locator(".hl-line")
     expect(line).to_contain_text("block 1 of 2")
@@ -111,9 +112,9 @@ def test_objectives_change_the_numbers_at_once_and_the_file_keeps_them(opened):
     assert book.value("len(b.requests)") == count
     assert book.value("b.objectives.e2e") == 60
 
-    widget.get_by_label("Number", exact=True).select_option("end-to-end latency")
+    widget.get_by_role("combobox", name="Number").select_option("end-to-end latency")
     expect(widget.get_by_role("img", name="end-to-end latency").first).to_be_visible()
-    widget.get_by_label("Load", exact=True).select_option("2 at a time")
+    widget.get_by_role("combobox", name="Load").select_option("2 at a time")
     expect(widget.get_by_role("img", name="2 at a time").first).to_be_visible()
 
     saved = book.save()

@@ -69,6 +69,7 @@ def test_a_wrong_form_is_told_in_words_and_cannot_be_started():
         fields = {**shown(made)["form"], "blocks": "many"}
         tell(made, "form", form=fields)
         assert "whole number" in shown(made)["problems"]["blocks"]
+        assert shown(made)["form"]["blocks"] == "many"
         tell(made, "start")
         assert "The field blocks is not right" in shown(made)["status"]["notice"]
         with pytest.raises(RequestError, match="blocks"):

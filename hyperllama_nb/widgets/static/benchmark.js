@@ -36,7 +36,7 @@ function render({ model, el }) {
 
   const places = new Map();
   const part = (name, label) => {
-    const place = h("div", { class: "hl-scroll hl-fragments", tabindex: "0", role: "group", "aria-label": label });
+    const place = h("div", { class: "hl-scroll hl-fragments", role: "group", "aria-label": label });
     places.set(name, { place, html: "" });
     return place;
   };
@@ -114,11 +114,11 @@ function render({ model, el }) {
     bar.hidden = !planned;
     bar.max = planned || 1;
     bar.value = done;
+    if (line.textContent !== text) tell(text);
     line.textContent = text;
     count.textContent = planned ? `${done} of ${planned} requests` : "";
     notice.hidden = !words;
     if (notice.textContent !== words) notice.textContent = words;
-    tell(text);
   }
 
   function drawLook() {
@@ -145,11 +145,22 @@ function render({ model, el }) {
       if (place.parentElement.localName === "details") place.parentElement.hidden = !html;
     }
     results.hidden = !state.cells.length;
+    reach();
   }
 
-  function draw() {
-    form.draw(state);
-    limits.draw(state);
+  /** Let Tab reach those parts that can be scrolled by keys, and no others. */
+  function reach() {
+    for (const { place } of places.values()) {
+      if (place.scrollWidth > place.clientWidth) place.tabIndex = 0;
+      else place.removeAttribute("tabindex");
+    }
+  }
+
+  /** Show the state, of which some fields are new: the others may be older than what is seen. */
+  function draw(changed) {
+    if ("form" in changed || "known" in changed) form.fill(state);
+    form.mark(state);
+    if ("objectives" in changed) limits.fill(state);
     drawControls();
     drawLook();
     drawParts();
@@ -164,14 +175,17 @@ function render({ model, el }) {
     const began = state.status.state !== "running" && changed.status?.state === "running";
     state = { ...state, ...changed, parts: { ...state.parts, ...parts } };
     if (began && !state.status.done) setup.open = false;
-    draw();
+    draw(changed);
   }
 
-  draw();
+  draw(state);
+  const fit = new ResizeObserver(reach);
+  fit.observe(root);
   model.on("msg:custom", received);
   const [unsee, giveKeys, showKept] = [tellSeen(model, root), keepKeys(root), hideKept(model)];
   return () => {
     clearTimeout(sure);
+    fit.disconnect();
     unsee();
     model.off("msg:custom", received);
     giveKeys();

@@ -20,7 +20,7 @@ const WORKLOADS = {
   sample: "sample: tasks in everyday words",
 };
 
-/** Make the form, which shows the kernel's values and sends the user's; gives element and draw. */
+/** Make the form, which shows the kernel's values and sends the user's; gives element, fill, mark. */
 export function choices(model, id) {
   const problems = new Map();
   const field = (name, label, input, hint) => {
@@ -77,7 +77,7 @@ export function choices(model, id) {
     list.replaceChildren(...names.map((name) => h("option", { value: name }, label(name))));
   }
 
-  function draw({ form, known, problems: found, status }) {
+  function fill({ form, known }) {
     offer(select, [...new Set([form.model, ...known.models])]);
     offer(workload, known.workloads, (name) => WORKLOADS[name] ?? name);
     if (checks.children.length !== known.backends.length) {
@@ -88,6 +88,10 @@ export function choices(model, id) {
     for (const input of named()) if (input !== focused) input.value = form[input.name];
     for (const box of checks.querySelectorAll("input")) box.checked = form.targets.includes(box.value);
     twice.checked = form.noise_floor;
+  }
+
+  /** Show what is wrong, and whether anything can be chosen now. */
+  function mark({ problems: found, status }) {
     for (const [name, { problem, input }] of problems) {
       problem.textContent = found[name] ?? "";
       problem.hidden = !found[name];
@@ -95,10 +99,10 @@ export function choices(model, id) {
     }
     all.disabled = !status.actions.includes("start");
   }
-  return { element: all, draw };
+  return { element: all, fill, mark };
 }
 
-/** Make the objectives, each a number in milliseconds and a slider; gives element and draw. */
+/** Make the objectives, each a number in milliseconds and a slider; gives element and fill. */
 export function objectives(model) {
   const limits = {};
   const send = paced(() => model.send({ type: "objectives", ...limits }), 100);
@@ -148,8 +152,8 @@ export function objectives(model) {
     { class: "hl-objectives", role: "group", "aria-label": "Objectives" },
     ...rows.map((row) => row.element),
   );
-  const draw = ({ objectives: found }) => {
+  const fill = ({ objectives: found }) => {
     for (const { name, show } of rows) show(found[name]);
   };
-  return { element, draw };
+  return { element, fill };
 }
