@@ -118,10 +118,8 @@ class Experiment:
         """
         outcome = self._outcome
         outcome.partial.add(number)
-        loads = {}
-        for cell in outcome.plan.cells:
-            self._control.at("making prompts")
-            loads[cell.name] = outcome.plan.load(cell, number)
+        self._control.at("making prompts")
+        loads = {cell.name: outcome.plan.load(cell, number) for cell in outcome.plan.cells}
         left = len(outcome.plan.order[number]) * len(loads)
         for name in outcome.plan.order[number]:
             target = self._targets[name]

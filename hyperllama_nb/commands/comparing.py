@@ -225,7 +225,8 @@ def _noise(summary: Mapping[str, Any]) -> str:
     if not summary["noise_floor"]:
         return f"Too few blocks of {name} and {again} tell which differences are visible."
     shares = ", ".join(
-        f"{100 * share:.2g} % ({label})" for label, share in summary["noise_floor"].items()
+        f"{100 * share:.{1 if share < 0.1 else 0}f} % ({label})"
+        for label, share in summary["noise_floor"].items()
     )
     return f"{name} was measured twice: differences under {shares} are not visible here."
 

@@ -132,10 +132,12 @@ def test_a_broken_rule_stands_above_the_numbers():
 
 def test_the_noise_floor_is_a_sentence():
     found = summary(("a", "b", "a #2"), same=("a", "a #2"))
-    title = comparing.table(found).title
-    share = found["noise_floor"]["time to first token"]
-    assert f"a was measured twice: differences under {100 * share:.2g} % (time to first" in title
-    assert title.endswith("are not visible here.")
+    floors = {"time to first token": 0.0456, "end-to-end latency": 3.4}
+    title = comparing.table({**found, "noise_floor": floors}).title
+    assert title.endswith(
+        "a was measured twice: differences under 4.6 % (time to first token), 340 % (end-to-end "
+        "latency) are not visible here."
+    )
     table = comparing.table({**found, "noise_floor": None})
     assert "Too few blocks" in table.title
     assert {row[2] for row in table.rows} == {"a / b"}
