@@ -64,15 +64,14 @@ class Rounds:
 
 
 def run(tools: dict[str, Tool], task: Task, rounds: int, tap: Tap | None) -> Rounds:
-    """Let the tools take turns; who begins goes round, and every other round runs backwards."""
+    """Let the tools take turns; who begins goes round."""
     done = Rounds()
     names = list(tools)
     for number in range(rounds):
         start = number % len(names)
-        order = [*names[start:], *names[:start]][:: -1 if number % 2 else 1]
         found: dict[str, Numbers] = {}
         wire: dict[str, Numbers] = {}
-        for name in order:
+        for name in (*names[start:], *names[:start]):
             if tap is not None:
                 tap.passages.clear()
             with tempfile.TemporaryDirectory() as place:
