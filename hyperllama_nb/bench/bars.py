@@ -114,7 +114,7 @@ def _ratios(x: Scale) -> list[float]:
         near = [factor for factor in (1.05, 1.1, 1.25, 1.5) if factor <= x.high][-2:]
         return sorted([1.0, *near, *(round(1 / factor, 2) for factor in near)])
     most = floor(log(x.high) / log(2))
-    step = -(-most // 3)
+    step = -(-most // (3 if most < 4 else 2))  # five long labels find room, or seven short ones
     return [2.0**power for power in range(-(most // step) * step, most + 1, step)]
 
 

@@ -1,7 +1,7 @@
 """Pictures of a run: running medians, distributions, numbers over the load, and those in bars."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hyperllama_nb.bench.bars import forest, waterfall
@@ -127,21 +127,25 @@ def ecdfs(
 
 @dataclass(frozen=True)
 class _Point:
-    """A number of one target under one load, the ends of the bar through it, and what it says."""
+    """A number of one target under one load, the ends of the bar through it, and what it says.
+
+    `paced` tells that the load was at a rate.
+    """
 
     x: float
     y: float
     low: float
     high: float
     told: str
+    paced: bool = False
 
 
 def against_load(summary: Mapping[str, Any], metric: str, title: str) -> str:
     """Return the median over the load that was measured, a line per target; a bar reaches to p90.
 
     The load is the mean number of requests in flight, so that loads at a fixed number and at a
-    fixed rate lie on one axis. Results of other tools are hollow marks without a line. Empty where
-    no target has two points.
+    fixed rate lie on one axis; no line joins the two kinds. Results of other tools are hollow marks
+    without a line. Empty where no target has two points.
     """
     factor, unit = _unit(summary["definitions"][metric]["unit"], _most(summary, metric))
 
@@ -190,8 +194,12 @@ def _lines(
     lines = {}
     for name in summary["targets"]:
         cells = summary["cells"]
-        found = [point(f"{name}, {cell['label']}", cell["targets"][name]) for cell in cells]
-        lines[name] = sorted((each for each in found if each), key=lambda each: each.x)
+        found = [
+            replace(each, paced=cell["rate"] is not None)
+            for cell in cells
+            if (each := point(f"{name}, {cell['label']}", cell["targets"][name]))
+        ]
+        lines[name] = sorted(found, key=lambda each: each.x)
     return lines
 
 
@@ -222,13 +230,17 @@ def _over_load(
         log_x=log_x,
     )
     for _, look, line in drawn:
-        places = [(frame.x.at(point.x), frame.y.at(point.y)) for point in line]
-        frame.add(look.line(path(places)))
-        for point, (x, y) in zip(line, places, strict=True):
+        for paced in (False, True):
+            ends = [
+                (frame.x.at(each.x), frame.y.at(each.y)) for each in line if each.paced is paced
+            ]
+            frame.add(look.line(path(ends)) if ends else "")
+        for point in line:
+            x, y = frame.x.at(point.x), frame.y.at(point.y)
             if point.low < point.high:
-                ends = [frame.y.at(end) for end in (point.low, point.high)]
-                caps = "".join(f"M{x - 4:.1f} {end:.1f}h8" for end in ends)
-                bar = f"M{x:.1f} {ends[0]:.1f}V{ends[1]:.1f}{caps}"
+                low_y, high_y = frame.y.at(point.low), frame.y.at(point.high)
+                caps = "".join(f"M{x - 4:.1f} {end:.1f}h8" for end in (low_y, high_y))
+                bar = f"M{x:.1f} {low_y:.1f}V{high_y:.1f}{caps}"
                 frame.add(f'<path d="{bar}" stroke="{look.colour}" stroke-width="1.2"/>')
             frame.add(look.point(x, y, point.told), told=point.told)
     for _, look, point in hollow:

@@ -132,6 +132,8 @@ def _numbers(
     body = ""
     for metric, told in summary["definitions"].items():
         rows = [(name, metrics[metric]) for name, _, metrics in found if metrics.get(metric)]
+        if all(value is None for _, values in rows for value in values.values()):
+            continue  # a number that no target tells would be nothing but dashes
         # the label of a rate has its unit
         unit = "s" if told["unit"] == "s" else ""
         head = f'<th scope="rowgroup" rowspan="{len(rows)}">{escape(told["label"])}</th>'

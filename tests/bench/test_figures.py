@@ -80,6 +80,8 @@ def test_numbers_lie_over_the_load_that_was_measured():
     assert "requests in flight, on average" in words(root)
     assert any("a, 1 at a time: median 200 ms" in each for each in hovers(root))
     assert any("max benchmark: m on modular" in each for each in hovers(root))
+    lines = [each.get("d") for each in root if each.get("stroke-width") == "2"]
+    assert len(lines) == 2 + 4  # in the legend, and of each target's two kinds of load
     hollow = [each for each in root if each.get("fill-opacity") == "0"]
     assert len(hollow) == 2  # the mark and its entry in the legend
     found["cells"] = found["cells"][:1]

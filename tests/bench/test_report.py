@@ -1,6 +1,7 @@
 """The report and its parts: whole, escaped, without scripts, and of bounded size."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -57,6 +58,12 @@ def test_every_load_and_number_of_a_run_is_in_its_tables():
     numbers = '<td class="hl-number">200 ms</td>' * 2
     assert f'rowspan="2">time to first token</th><td>a</td>{numbers}' in found
     assert "not steady" not in found
+
+
+def test_a_number_that_no_target_tells_has_no_rows():
+    kept = [replace(each, cached_tokens=None) for each in records()]
+    assert "prompt tokens/s" in sections.numbers(summary())
+    assert "prompt tokens/s" not in sections.numbers(summarise(outcome(kept)))
 
 
 def test_doubts_are_words_in_the_tables_and_sentences_above_them():
