@@ -3,6 +3,8 @@
 set -eu
 cd "$(dirname "$0")/.."
 PATH="$PWD/.venv/bin:$PATH"
+# Each worker would compile all tests anew, for 10 s.
+unset PYTHONDONTWRITEBYTECODE
 which="not slow"
 if [ "${1:-}" = --all ]; then
     which="slow or not slow"

@@ -1,8 +1,10 @@
 """Keep every test away from the user's own service, store and settings."""
 
+import functools
 import os
 import shutil
 import signal
+import ssl
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -14,6 +16,13 @@ from hypothesis import settings
 from tests.compat import pytest_configure, pytest_runtest_makereport
 
 __all__ = ["pytest_configure", "pytest_runtest_makereport"]
+
+# With JupyterLab comes a parser of addresses that jsonschema builds at its import, for 1.6 s in
+# each worker. Without it jsonschema does not check one format (`iri`), which nothing here uses.
+sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
+
+# Each client of httpx reads all certificates anew, for 20 ms, though most use a Unix socket.
+ssl.create_default_context = functools.cache(ssl.create_default_context)
 
 # Half of the usual examples: the suite runs all day.
 settings.register_profile("suite", max_examples=50)

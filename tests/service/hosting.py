@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import socket
 import sys
 import tempfile
 import time
@@ -61,6 +62,12 @@ def until(condition, patience=PATIENCE):
         assert time.monotonic() < deadline, "it never came true"
         time.sleep(0.01)
     return value
+
+
+def listens(path):
+    """Tell whether somebody takes connections at a Unix socket; its file is there before that."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(path)) == 0
 
 
 @dataclass
@@ -126,24 +133,24 @@ def hosting(kind, scripts=PLAIN, *, slots=4, env=None, able=frozenset(), compili
             patch.setenv(name, value)
         store = Store(place / "models")
         install_tiny(store)
-        socket = runtime / "service.sock"
+        path = runtime / "service.sock"
         child = None
         if kind == "process":
             log = str(runtime / "service.log")
             child = FORK.Process(target=serve, args=(dict(os.environ), scripts, slots, log, able))
             child.start()
             stack.callback(end, child)
-            until(socket.exists)
+            until(lambda: listens(path))
         else:
             hasten()
             backend = FakeBackend(scripts, slots=slots, able=able, compiling=compiling)
             host = start_in_thread(backends={"fake": backend})
             stack.callback(host.stop)
-        transport = httpx.HTTPTransport(uds=str(socket))
+        transport = httpx.HTTPTransport(uds=str(path))
         client = stack.enter_context(
             httpx.Client(transport=transport, base_url="http://service", timeout=PATIENCE)
         )
-        yield Running(client, socket, store, child)
+        yield Running(client, path, store, child)
 
 
 def end(child):
