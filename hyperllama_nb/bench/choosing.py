@@ -72,8 +72,9 @@ def _target(
         return Target(spec, "ollama", _ollama(), model, options)
     if not spec.startswith(("http://", "https://", "unix:")):
         raise RequestError(
-            f"There is no target {spec!r}. Name a backend ({', '.join(sorted(backends))}), "
-            "ollama, or the URL of a server."
+            f"There is no target {spec!r}. Name a backend ("
+            f"{', '.join(sorted(backends)) or 'the service tells of none'}), ollama, or the URL "
+            "of a server."
         )
     url, _, named = spec.partition("#")
     if "@" in url.partition("://")[2].partition("/")[0]:

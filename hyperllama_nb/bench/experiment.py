@@ -100,6 +100,18 @@ class Outcome:
             if len(turns) == wanted and block not in self.partial
         )
 
+    def copy(self) -> "Outcome":
+        """Return it as it is now, which does not change while it is looked at."""
+        return replace(
+            self,
+            requests=list(self.requests),
+            loads=list(self.loads),
+            engines=dict(self.engines),
+            usage=dict(self.usage),
+            resident={name: set(others) for name, others in dict(self.resident).items()},
+            partial=set(self.partial),
+        )
+
 
 class Experiment:
     """Measures the blocks of a plan; only one engine of the service is loaded at a time."""

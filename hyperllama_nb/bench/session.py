@@ -1,13 +1,11 @@
 """One comparison that can be watched, paused, stopped and extended while it runs."""
 
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from hyperllama_nb import hardware
 from hyperllama_nb.bench import rundir
 from hyperllama_nb.bench.choice import Choice
 from hyperllama_nb.bench.choosing import targets
@@ -16,29 +14,28 @@ from hyperllama_nb.bench.experiment import Experiment, Outcome, Plan
 from hyperllama_nb.bench.facts import described, facts, load_average
 from hyperllama_nb.bench.fairness import Check, check
 from hyperllama_nb.bench.known import Facts
+from hyperllama_nb.bench.manifest import manifest
+from hyperllama_nb.bench.pace import Pace, State
 from hyperllama_nb.bench.records import Cell, Load, Request
 from hyperllama_nb.bench.schedule import schedule
 from hyperllama_nb.bench.serving import serving
 from hyperllama_nb.bench.summarising import summarise
-from hyperllama_nb.errors import ConflictError, HyperLlamaError, RequestError
+from hyperllama_nb.errors import HyperLlamaError, RequestError
 
 if TYPE_CHECKING:
     from hyperllama_nb.client import Client
 
-State = Literal["ready", "running", "pausing", "paused", "stopping", "stopped", "done", "failed"]
 Tell = Callable[[str], None]
 
 REUSING = frozenset({"prefix", "turns"})
 """Workloads whose prompts begin alike: they measure a cache."""
-
-_RUNNING = frozenset({"running", "pausing", "paused", "stopping"})
 
 
 def _quiet(_: str) -> None:
     """Tell nobody."""
 
 
-class Session:
+class Session(Pace):
     """One comparison: `run` works in the caller's thread, all else may come from any thread.
 
     A block that an end cut off stays on record and counts in no comparison; another one, later in
@@ -52,6 +49,7 @@ class Session:
         Raises RequestError for a choice that cannot be measured, ModelNotFoundError, and
         ServiceError for a target where nobody answers.
         """
+        super().__init__()
         self._client, self._tell = client, tell
         self.choice = choice
         self._service = serving(client)
@@ -67,13 +65,8 @@ class Session:
         self._counts = any(target.kind == "service" for target in found)
         plan = Plan(found, choice.cells(), (), self._load, choice.seed, choice.sampling)
         self.outcome = Outcome(plan, engines=told)
-        self._turn = threading.Condition()
-        self._state: State = "ready"
-        self._place, self._version = "", 0
-        self._blocks = choice.blocks
-        self._next = 0
-        self._unwanted = False
-        self._began: float | None = None
+        self._blocks, self._begun = choice.blocks, 0
+        self._clock: float | None = None
         self._busy: float | None = None
         self._generator: Generator | None = None
         self.error = ""
@@ -85,22 +78,12 @@ class Session:
         return self.outcome.plan
 
     @property
-    def state(self) -> State:
-        """Return how it stands."""
-        return self._state
-
-    @property
     def where(self) -> str:
         """Return where it is, for people; empty when it does not run."""
-        if self._state not in _RUNNING or not self._place:
+        if not self.place:
             return ""
         number = min(len(self.outcome.blocks) + 1, self._blocks)
-        return f"block {number} of {self._blocks}: {self._place}"
-
-    @property
-    def version(self) -> int:
-        """Return a number that grows with every record, load and change of state."""
-        return self._version
+        return f"block {number} of {self._blocks}: {self.place}"
 
     @property
     def blocks(self) -> int:
@@ -115,6 +98,7 @@ class Session:
         """
         if not self._begin():
             return self.outcome
+        self.error, self.outcome.note = "", ""
         try:
             self._measure()
         except (KeyboardInterrupt, Stopped) as end:
@@ -131,41 +115,23 @@ class Session:
             raise
         return self.outcome
 
-    def pause(self) -> None:
-        """Rest after the turn that runs (a target under a load); its engine stays loaded."""
-        with self._turn:
-            if self._state == "running":
-                self._set("pausing")
-
-    def resume(self) -> None:
-        """Go on after `pause`."""
-        with self._turn:
-            if self._state in ("pausing", "paused"):
-                self._set("running")
-
     def stop(self) -> None:
         """End the running turn at once; before `run`, let that return without a measurement."""
-        with self._turn:
-            if self._state == "ready":
-                self._unwanted = True
-                self._set("stopped")
-            if self._state not in ("running", "pausing", "paused"):
-                return
-            self._set("stopping")
-            generator = self._generator
-        if generator is not None:
-            generator.stop()
-        self._service.cancel()
+        super().stop()
+        if self.state == "stopping":
+            if (generator := self._generator) is not None:
+                generator.stop()
+            self._service.cancel()
 
     def extend(self, blocks: int) -> None:
         """Plan more blocks of the same seeded order; after the end, `run` measures them."""
         if blocks < 1:
             raise RequestError(f"{blocks} more blocks are none. Ask for 1 or more.")
-        with self._turn:
+        with self._changed:
             self._blocks += blocks
             self._order()
             self.outcome.complete = False
-            self._grow()
+            self.grew()
 
     def requests(self) -> list[Request]:
         """Return a copy of all records, those of the turn that runs included."""
@@ -173,49 +139,19 @@ class Session:
 
     def checks(self) -> tuple[Check, ...]:
         """Return the rules of fairness, checked on what was measured until now."""
-        found = self._copy()
+        found = self.outcome.copy()
         return check(self._facts(found), found.requests).checks
 
     def summary(self) -> dict[str, Any]:
         """Return what `summary.json` of a run has, of what was measured until now."""
-        found = self._copy()
+        found = self.outcome.copy()
         rows = [vars(each) for each in check(self._facts(found), found.requests).checks]
         return summarise(found, rows, objectives=self.choice.objectives, same=self._same())
 
     def manifest(self) -> dict[str, Any]:
         """Return what `manifest.json` of a run has: the choice, the machine, and all facts."""
-        machine, found = hardware.detect(), self._copy()
-        known = self._facts(found).plain()
-        told = ("backend", "launch", "device", "digest", "context_length", "batch_size")
-        return {
-            "environment": {
-                "processor": machine.cpu_name,
-                "cores": machine.cores,
-                "memory": machine.memory_total,
-                "accelerators": [device.name for device in machine.devices],
-            },
-            "versions": {
-                "hyperllama_nb": self._status["version"],
-                **{name: each.get("version") for name, each in self._status["backends"].items()},
-            },
-            "choice": self.choice.plain(),
-            "targets": {
-                target.name: {
-                    "kind": target.kind,
-                    "model": target.model,
-                    "options": target.options,
-                    **{name: found.engines.get(target.name, {}).get(name) for name in told},
-                    "ignore_eos": bool(found.engines.get(target.name, {}).get("ignore_eos")),
-                }
-                for target in found.plan.targets
-            },
-            "facts": known,
-            "schedule": {
-                "seed": found.plan.seed,
-                "order": [list(names) for names in found.plan.order],
-                "cells": [cell.plain() for cell in found.plan.cells],
-            },
-        }
+        found = self.outcome.copy()
+        return manifest(self.choice, found, self._status, self._facts(found))
 
     def write(self, directory: Path) -> str | None:
         """Keep the run in a new directory; returns a sentence if its requests are not in Parquet.
@@ -224,78 +160,43 @@ class Session:
         """
         return rundir.write(directory, self.manifest(), self.summary(), self.requests())
 
-    # -- what the experiment asks ---------------------------------------------------------------
-
     def at(self, place: str) -> None:
-        """Hear where the experiment is."""
-        with self._turn:
-            if self._state == "stopping":
-                raise Stopped
-            self._place = place
-            self._grow()
+        """Hear where the experiment is, and tell it."""
+        super().at(place)
         self._tell(self.where)
 
-    def grew(self) -> None:
-        """Hear of a new record or a new load."""
-        with self._turn:
-            self._grow()
-
-    def rest(self) -> None:
-        """Wait while it is paused."""
-        with self._turn:
-            if self._state == "pausing":
-                self._set("paused")
-            self._turn.wait_for(lambda: self._state != "paused")
-            if self._state == "stopping":
-                raise Stopped
-
-    # -- its own --------------------------------------------------------------------------------
-
-    def _begin(self) -> bool:
-        with self._turn:
-            if self._state in _RUNNING:
-                raise ConflictError("This comparison runs already. Wait for it, or stop it.")
-            if self._unwanted:
-                self._unwanted = False
-                return False
-            self.error, self.outcome.note = "", ""
-            self._order()
-            if self._began is None:
-                self._began, self._busy = time.monotonic(), load_average()
-            self._set("running")
-            return True
-
     def _measure(self) -> None:
-        since = time.monotonic() - (self._began or 0.0)
+        if self._clock is None:
+            self._clock, self._busy = time.monotonic(), load_average()
+        since = time.monotonic() - self._clock
         with Generator(headers=self._client.headers, since=since) as generator:
+            self._generator = generator
             experiment = Experiment(self._service, self.outcome, generator, self)
-            with self._turn:
-                self._generator = generator
             try:
-                while self._go_on():
-                    experiment.block(self._next - 1)
+                while (block := self._next()) is not None:
+                    experiment.block(block)
             finally:
-                with self._turn:
-                    self._generator = None
+                self._generator = None
 
-    def _go_on(self) -> bool:
+    def _next(self) -> int | None:
         """Take the next block; with none left it is done, and no `extend` comes in between."""
-        with self._turn:
-            if self._state == "stopping":
+        with self._changed:
+            if self.state == "stopping":
                 raise Stopped
+            self._order()
             if len(self.outcome.blocks) >= self._blocks:
                 self.outcome.complete = True
                 self._set("done")
-                return False
-            self._next += 1
-            return True
+                return None
+            self._begun += 1
+            return self._begun - 1
 
     def _order(self) -> None:
         """Plan so many blocks that all that are wanted can become whole."""
         plan = self.outcome.plan
-        count = self._next + self._blocks - len(self.outcome.blocks)
         names, cells = [each.name for each in plan.targets], [each.name for each in plan.cells]
-        order = schedule(names, cells, max(count, self._next, 1), self.choice.seed).order
+        count = self._begun + self._blocks - len(self.outcome.blocks)
+        order = schedule(names, cells, max(count, 1), self.choice.seed).order
         self.outcome.plan = replace(plan, order=order)
 
     def _load(self, cell: Cell, block: int) -> Load:
@@ -312,36 +213,12 @@ class Session:
         """Return the two names of the engine that is measured twice for the noise floor."""
         if not self.choice.noise_floor:
             return None
-        names = [target.name for target in self.plan.targets]
-        specs = self.choice.specs
+        names, specs = [target.name for target in self.plan.targets], self.choice.specs
         return names[0], names[specs.index(specs[0], 1)]
-
-    def _copy(self) -> Outcome:
-        """Return the outcome as it is now, which does not change while it is looked at."""
-        now = self.outcome
-        return replace(
-            now,
-            requests=list(now.requests),
-            loads=list(now.loads),
-            engines=dict(now.engines),
-            usage=dict(now.usage),
-            resident={name: set(others) for name, others in dict(now.resident).items()},
-            partial=set(now.partial),
-        )
 
     def _whole(self) -> str:
         return f"{len(self.outcome.blocks)} of {self._blocks} blocks were measured whole"
 
     def _end(self, state: State, note: str) -> None:
-        with self._turn:
-            self.outcome.note = note
-            self.outcome.complete = False
-            self._set(state)
-
-    def _set(self, state: State) -> None:
-        self._state = state
-        self._grow()
-        self._turn.notify_all()
-
-    def _grow(self) -> None:
-        self._version += 1
+        self.outcome.note, self.outcome.complete = note, False
+        self._set(state)

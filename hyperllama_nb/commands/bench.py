@@ -1,12 +1,12 @@
 """The command `bench`: one prompt, several runs, one table."""
 
-import argparse
 from argparse import Namespace
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from hyperllama_nb.commands import comparing, words
 from hyperllama_nb.commands.options import Parser, UsageError, add_model, add_sampling, options_from
+from hyperllama_nb.commands.values import number
 from hyperllama_nb.display.tables import Table
 
 if TYPE_CHECKING:
@@ -23,20 +23,13 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument(
         "-i",
         "--iterations",
-        type=_positive,
+        type=number(int, 1),
         default=5,
         metavar="N",
         help="measured runs, after one warm-up that is not measured (default 5)",
     )
     comparing.add_arguments(parser)
     add_sampling(parser)
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return value
 
 
 def run(context: "Context", args: Namespace) -> Table:

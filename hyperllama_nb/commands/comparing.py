@@ -1,22 +1,17 @@
 """The part of `bench` that compares targets: its options, its run and its table."""
 
-import argparse
 from argparse import Namespace
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from hyperllama_nb.commands.options import Parser, UsageError, options_from
+from hyperllama_nb.commands.values import many, number, objectives
 from hyperllama_nb.display.tables import Table
 
 if TYPE_CHECKING:
     from hyperllama_nb.bench.choice import Choice
     from hyperllama_nb.commands.context import Context
-
-T = TypeVar("T", int, float)
-
-LIMITS = {"ttft": "ttft", "tpot": "tpot", "e2e": "e2e", "e2el": "e2e"}
-"""What people write for an objective, vLLM's names included, and what it is called here."""
 
 FIELDS = (
     "concurrency",
@@ -46,12 +41,12 @@ def add_arguments(parser: Parser) -> None:
         "--targets", metavar="LIST", help="backends, ollama, URLs; compares them, by commas"
     )
     group.add_argument(
-        "--concurrency", type=_many(int, 1), metavar="LIST", help="requests at a time"
+        "--concurrency", type=many(int, 1), metavar="LIST", help="requests at a time"
     )
     group.add_argument(
         "--rate",
         dest="rates",
-        type=_many(float, 0),
+        type=many(float, 0),
         metavar="LIST",
         help="requests per second, at random moments",
     )
@@ -67,11 +62,11 @@ def add_arguments(parser: Parser) -> None:
         ("--warmup", 0, "requests before them that are not measured (default 1)"),
         ("--blocks", 1, "repetitions in mixed order, the unit of comparison (default 5)"),
     ):
-        group.add_argument(name, type=_number(int, least), metavar="N", help=text)
+        group.add_argument(name, type=number(int, least), metavar="N", help=text)
     group.add_argument(
         "--goodput",
         dest="objectives",
-        type=_objectives,
+        type=objectives,
         metavar="LIST",
         help="limits of a good request in ms, such as ttft:200,tpot:50,e2e:2000",
     )
@@ -229,45 +224,3 @@ def _noise(summary: Mapping[str, Any]) -> str:
         for label, share in summary["noise_floor"].items()
     )
     return f"{name} was measured twice: differences under {shares} are not visible here."
-
-
-def _objectives(text: str) -> Any:
-    """Return the objectives of a list such as `ttft:200,e2e:2000`, whose values are milliseconds.
-
-    >>> _objectives("ttft:200,tpot:50").ttft
-    0.2
-    """
-    from hyperllama_nb.bench.throughput import Objectives
-
-    found: dict[str, float] = {}
-    for part in text.split(","):
-        name, colon, value = part.strip().partition(":")
-        if name not in LIMITS or not colon:
-            raise argparse.ArgumentTypeError(
-                f"{part!r} is no limit: write ttft, tpot or e2e, a colon and milliseconds, "
-                "such as ttft:200"
-            )
-        found[LIMITS[name]] = _number(float, 0)(value) / 1000
-    return Objectives(**found)
-
-
-def _many(kind: Callable[[str], T], least: int) -> Callable[[str], tuple[T, ...]]:
-    each = _number(kind, least)
-    return lambda text: tuple(each(part) for part in text.split(","))
-
-
-def _number(kind: Callable[[str], T], least: int) -> Callable[[str], T]:
-    """Return what reads a whole number from `least` up, or any number above it."""
-    whole = kind is int
-
-    def read(text: str) -> T:
-        try:
-            value = kind(text)
-        except ValueError:
-            value = None
-        if value is None or not (least <= value if whole else least < value < float("inf")):
-            word = f"a whole number from {least} up" if whole else f"a number above {least}"
-            raise argparse.ArgumentTypeError(f"{text!r} is not {word}")
-        return value
-
-    return read

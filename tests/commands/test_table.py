@@ -172,7 +172,7 @@ def test_status_tells_where_and_what_and_what_differs(monkeypatch):
         (("serve", "--stop"), False, "Ctrl-C ends"),
         (("run", "m"), True, "%%llm"),
         (("generate", "m"), True, "prompt is missing"),
-        (("bench", "m", "p", "-i", "0"), False, "at least 1"),
+        (("bench", "m", "p", "-i", "0"), False, "from 1 up"),
     ],
 )
 def test_what_fits_only_one_place_says_so_in_the_other(argv, cell, words):
