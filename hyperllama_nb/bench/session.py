@@ -194,10 +194,9 @@ class Session(Pace):
     def _order(self) -> None:
         """Plan so many blocks that all that are wanted can become whole."""
         plan = self.outcome.plan
-        names, cells = [each.name for each in plan.targets], [each.name for each in plan.cells]
         count = self._begun + self._blocks - len(self.outcome.blocks)
-        order = schedule(names, cells, max(count, 1), self.choice.seed).order
-        self.outcome.plan = replace(plan, order=order)
+        names = [target.name for target in plan.targets]
+        self.outcome.plan = replace(plan, order=schedule(names, count, self.choice.seed))
 
     def _load(self, cell: Cell, block: int) -> Load:
         return self.choice.load(cell, block, self._count if self._counts else None)

@@ -4,8 +4,6 @@ import numpy as np
 import pytest
 
 from hyperllama_nb.bench.comparison import compare, compare_all, noise_floor, verdict
-from hyperllama_nb.bench.schedule import schedule
-from hyperllama_nb.errors import RequestError
 from tests.bench.making import request, simulate
 
 LATENCIES = ("ttft", "tpot", "e2e")
@@ -55,14 +53,3 @@ def test_the_rules():
     assert verdict(-0.1, -0.15, -0.05) == "slower"
     assert verdict(0.02, 0.01, 0.025) == "equivalent"
     assert verdict(0.1, -0.01, 0.2) == "not resolved"
-
-
-def test_an_order_is_balanced_and_its_seed_gives_it_again():
-    found = schedule(["a", "b", "c"], ["c1", "c4"], 4, 7)
-    assert found == schedule(["a", "b", "c"], ["c1", "c4"], 4, 7)
-    assert found.order[1] == found.order[0][::-1]
-    assert len(set(found.turns())) == 24
-    mixed = schedule(["a", "b"], ["c1", "c4"], 1, one_at_a_time=False)
-    assert [turn.cell for turn in mixed.turns()] == ["c1", "c1", "c4", "c4"]
-    with pytest.raises(RequestError):
-        schedule(["a", "a"], ["c1"], 1)
