@@ -116,8 +116,9 @@ def tables(done: Rounds, script: Script | None) -> Iterator[str]:
     yield ""
     if script is not None:
         yield (
-            f"The script waits {script.delay_first * 1e3:g} ms before the first token and "
-            f"{script.delay * 1e3:g} ms before each other one."
+            f"The script waits {script.delay_first * 1e3:g} ms before the first token, "
+            f"{script.delay * 1e3:g} ms before each other one, and "
+            f"{script.delay_end * 1e3:g} ms before the end."
         )
         yield ""
     yield "| tool | number | wire, ms | tool, ms | tool / wire | tool - wire, ms |"
@@ -164,6 +165,7 @@ def main() -> None:
     parser.add_argument("--model", help="a real engine of a service, with this model")
     parser.add_argument("--first", type=float, default=0.15, help="the script's first wait, s")
     parser.add_argument("--gap", type=float, default=0.02, help="the script's other waits, s")
+    parser.add_argument("--end", type=float, default=0.0, help="its wait before the end, s")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--concurrency", type=int, default=1)
     parser.add_argument("--requests", type=int, default=8, help="in each turn")
@@ -188,7 +190,9 @@ def main() -> None:
                 task = Task(url, args.model, store.view(store.get(args.model)), *sizes, count)
                 done, script = run(tools, task, args.rounds, None), None
         else:
-            script = Script((" word",), 1 << 20, delay_first=args.first, delay=args.gap)
+            script = Script(
+                (" word",), 1 << 20, delay_first=args.first, delay=args.gap, delay_end=args.end
+            )
             with tapped_engine(script, MODEL) as (url, tap):
                 task = Task(url, MODEL, tiny_model(Path(place, MODEL)), *sizes)
                 done = run(tools, task, args.rounds, tap)

@@ -118,6 +118,7 @@ class Answer:
             self.request.sent = index
         if index == self.script.die_after:
             raise DiedError
+        await asyncio.sleep(self.script.delay_end)
         wanted = (self.request.params.get("stream_options") or {}).get("include_usage")
         if self.script.usage and wanted:
             await self.connection.frame(self._json(choices=[], usage=self._usage()))

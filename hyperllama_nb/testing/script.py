@@ -31,6 +31,8 @@ class Script:
     delay_first: float = 0.0
     delay: float = 0.0
     """Time before the first piece, and before each other one."""
+    delay_end: float = 0.0
+    """Time between the last piece of a stream and its end, with the token counts."""
     slots: int = 0
     """How many requests run at a time while others wait without a sign; 0 is all."""
     bundle: int = 1

@@ -1,6 +1,7 @@
 """The script that holds our numbers against other tools': what it computes, without the tools."""
 
 import json
+import time
 from pathlib import Path
 
 import httpx
@@ -58,6 +59,13 @@ def test_the_tap_passes_everything_on_and_notes_texts_only(scripts):
     assert wire["ttft"] == last.texts[0] - last.asked > 0
     assert wire["tpot"] == pytest.approx((last.texts[3] - last.texts[0]) / 3)
     assert wire["whole"] == pytest.approx((last.texts[3] - last.asked) / 4)
+
+
+def test_an_end_that_comes_late_is_after_the_last_text(scripts):
+    _, _, wiretap = scripts
+    with wiretap.tapped_engine(Script(("a",), delay_end=0.05), "tiny") as (url, tap):
+        ask(url, 1)
+        assert time.perf_counter() - tap.passages[0].texts[-1] >= 0.05
 
 
 def test_requests_that_nobody_asked_for_are_seen(scripts):
