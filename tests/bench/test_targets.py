@@ -6,7 +6,7 @@ import json
 import pytest
 
 from hyperllama_nb.bench.records import Prompt, Target
-from hyperllama_nb.bench.targets import Answer, Way, ask, body
+from hyperllama_nb.bench.targets import HEADERS, Answer, Way, ask, body
 from hyperllama_nb.errors import RequestError
 from tests.service.hosting import hosting
 
@@ -68,3 +68,12 @@ def test_a_base_path_and_a_v1_are_kept_apart(monkeypatch):
     assert b"Authorization: Bearer k\r\n" in way.head
     with pytest.raises(RequestError, match="no address"):
         Way.to(Target("t", "openai", "ftp://host", "m"))
+
+
+def test_what_the_service_is_sent_goes_to_no_other_target(monkeypatch):
+    monkeypatch.setenv(HEADERS, '{"Authorization": "token secret"}')
+    own = Way.to(Target("t", "service", "https://host/user/ann/hyperllama", "m"))
+    assert own.head.startswith(b"POST /user/ann/hyperllama/api/generate HTTP/1.1\r\n")
+    assert b"Authorization: token secret\r\n" in own.head
+    for kind in ("ollama", "openai"):
+        assert b"secret" not in Way.to(Target("t", kind, "https://host", "m")).head
