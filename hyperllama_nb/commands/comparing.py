@@ -11,6 +11,7 @@ from hyperllama_nb.display.tables import Table
 
 if TYPE_CHECKING:
     from hyperllama_nb.bench.choice import Choice
+    from hyperllama_nb.bench.session import Session
     from hyperllama_nb.commands.context import Context
 
 FIELDS = (
@@ -136,16 +137,25 @@ def run(context: "Context", args: Namespace) -> Table:
     for file in args.overlay or ():
         max_benchmark(file)  # what is no such file is refused before anything is measured
     session = Session(context.client, chosen, tell=context.note)
-    session.run()
+    try:
+        session.run()
+    finally:
+        if args.output and session.requests():
+            _keep(context, session, args)
     summary = session.summary()
     for each in summary["fairness"]:
         context.note(f"{each['state']:<7} {each['rule']}: {each['reason']}")
-    if args.output:
-        told = session.write(args.output)
-        if args.overlay:
-            rundir.overlay(args.output, args.overlay)
-        context.note(f"The run is in {args.output}. {told or ''}".rstrip())
     return table(summary)
+
+
+def _keep(context: "Context", session: "Session", args: Namespace) -> None:
+    """Write the run, also one that an error ended: what was measured is not lost."""
+    from hyperllama_nb.bench import rundir
+
+    told = session.write(args.output)
+    if args.overlay:
+        rundir.overlay(args.output, args.overlay)
+    context.note(f"The run is in {args.output}. {told or ''}".rstrip())
 
 
 def table(summary: Mapping[str, Any]) -> Table:

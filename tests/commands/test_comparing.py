@@ -9,7 +9,7 @@ from hyperllama_nb.bench.throughput import Objectives
 from hyperllama_nb.client import Client
 from hyperllama_nb.commands import UsageError, bench, comparing, execute
 from hyperllama_nb.commands.options import Parser
-from hyperllama_nb.errors import InvalidFileError
+from hyperllama_nb.errors import ConflictError, InvalidFileError
 from tests.bench.summaries import summary
 from tests.commands.fakes import FakeContext
 from tests.service.hosting import hosting
@@ -45,6 +45,23 @@ def test_the_command_compares_targets_and_keeps_the_run(tmp_path):
     assert [cell["label"] for cell in found["cells"]] == ["1 at a time", "2 at a time"]
     assert found["cells"][0]["targets"]["fake"]["requests"]["succeeded"] == 18
     assert (tmp_path / "run" / "report.html").stat().st_size < 500_000
+
+
+@pytest.mark.slow
+def test_a_run_that_an_error_ended_is_kept(tmp_path, monkeypatch):
+    def unload(self, model):
+        raise ConflictError("Somebody came.")
+
+    line = f"bench tiny --targets fake,fake --quick --output {tmp_path / 'run'}"
+    with hosting("thread") as service, Client(f"unix:{service.socket}") as client:
+        monkeypatch.setattr(Client, "unload", unload)
+        with pytest.raises(ConflictError):
+            execute(line.split(), FakeContext(client))
+    found = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert not found["complete"]
+    assert found["note"].startswith("Ended early: Somebody came.")
+    counts = [each["requests"]["succeeded"] for each in found["cells"][0]["targets"].values()]
+    assert sorted(counts) == [0, 6]
 
 
 def test_without_a_prompt_and_targets_nothing_is_measured():
