@@ -65,13 +65,13 @@ class Parts:
             return {}
         seen, summary = (len(requests), look), self._summary()
         makers: dict[str, tuple[object, Callable[[], str]]] = {
-            "verdict": (whole, lambda: sections.verdicts(summary) + sections.drift(summary)),
+            "verdict": (whole, lambda: _verdict(summary)),
             "curves": (seen, lambda: self._curves(requests, look)),
             "ecdf": (seen, lambda: self._ecdf(requests, look)),
             "load": ((*whole, look.metric), lambda: _against_load(summary, look.metric)),
             "goodput": (seen, lambda: _goodput(self.judged(look.objectives))),
             "numbers": (whole, lambda: sections.numbers(summary)),
-            "fairness": (whole, lambda: sections.fairness(summary["fairness"])),
+            "fairness": (whole, lambda: _fairness(summary)),
             "loads": (whole, lambda: sections.loads(summary)),
         }
         return {name: self._keep(name, key, make) for name, (key, make) in makers.items()}
@@ -179,6 +179,15 @@ def _pictured(fragment: str) -> str:
         return f'<img alt="{words}" style="max-width: 100%" src="data:image/svg+xml;base64,{data}">'
 
     return _SVG.sub(image, fragment)
+
+
+def _verdict(summary: dict[str, Any]) -> str:
+    return sections.verdicts(summary) + sections.drift(summary) if summary["blocks"] else ""
+
+
+def _fairness(summary: dict[str, Any]) -> str:
+    """Return the rules once each target had its turns: before, some fail for want of answers."""
+    return sections.fairness(summary["fairness"]) if summary["blocks"] else ""
 
 
 def _goodput(summary: dict[str, Any]) -> str:

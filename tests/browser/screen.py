@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,6 +88,19 @@ class Screen:
         if setup:
             notebook.evaluate(setup)
         return notebook
+
+    @contextmanager
+    def reopened(self, saved):
+        """Open what `Notebook.save` returned as another file, which has a kernel of its own."""
+        path = self.lab.root / f"test{next(self._numbers)}.ipynb"
+        nbformat.write(saved, path)
+        panel = self.page.locator(f"[id='{self.page.evaluate(OPEN, path.name)}']")
+        notebook = Notebook(self, panel, path)
+        try:
+            notebook.idle()
+            yield notebook
+        finally:
+            notebook.close()
 
 
 @dataclass

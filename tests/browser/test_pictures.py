@@ -4,10 +4,11 @@ They are in `build/screenshots`; `HYPERLLAMA_TEST_WRITE_IMAGES=1` puts them into
 """
 
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import pytest
 from PIL import Image, ImageChops, ImageStat
-from playwright.sync_api import expect
+from playwright.sync_api import Locator, expect
 
 from tests.browser.screen import DARK, IMAGES, LIGHT, SCREENSHOTS, shoot
 from tests.integration.kernel import MODEL
@@ -25,7 +26,7 @@ MINUTES = 300_000
 """Milliseconds for what takes one minute."""
 
 PICTURES = (
-    *("benchmark", "benchmark-form", "benchmark-kept", "benchmark-report"),
+    *("benchmark", "benchmark-form", "benchmark-kept", "benchmark-more", "benchmark-report"),
     *("cell", "chat", "models", "monitor", "monitor-kept"),
 )
 
@@ -43,6 +44,19 @@ def both(book, target, name):
         book.page.wait_for_timeout(300)
         shoot(target, f"{name}-{suffix}")
     book.screen.theme(LIGHT)
+
+
+@dataclass
+class Between:
+    """The part of a page from one element to another below it."""
+
+    first: Locator
+    last: Locator
+
+    def screenshot(self, **options):
+        top, bottom = self.first.bounding_box(), self.last.bounding_box()
+        height = bottom["y"] + bottom["height"] - top["y"]
+        return self.first.page.screenshot(clip={**top, "height": height}, **options)
 
 
 @contextmanager
@@ -103,8 +117,7 @@ def test_the_benchmark(notebook, tmp_path):
     book.run(0)
     widget = book.output(0).locator(".hl-benchmark")
     line = widget.locator(".hl-line")
-    with tall(book, 800):
-        both(book, widget, "benchmark-form")
+    both(book, widget, "benchmark-form")
     widget.get_by_role("button", name="Start").click()
     expect(line).to_contain_text("Done.", timeout=MINUTES)
     report = tmp_path / "run"
@@ -112,13 +125,18 @@ def test_the_benchmark(notebook, tmp_path):
     # What goes on has a verdict and a bar that is not full.
     widget.get_by_role("button", name="+3 blocks").click()
     expect(line).to_contain_text("at a time", timeout=MINUTES)
-    with tall(book, 3600):
-        both(book, widget, "benchmark")
+    names = ("Distribution", "Against the load", "Load times")
+    ecdf, load, loads = (widget.get_by_label(name, exact=True) for name in names)
+    with tall(book, 5000):
+        both(book, Between(widget.locator(".hl-controls"), ecdf), "benchmark")
+        both(book, Between(load, loads), "benchmark-more")
         widget.get_by_role("button", name="Stop").click()
         expect(line).to_contain_text("Stopped.", timeout=MINUTES)
         book.evaluate("b.finish()")
         expect(widget).to_have_count(0)
-        both(book, book.output(0).locator(".jp-RenderedHTML").last, "benchmark-kept")
+        kept = book.output(0).locator(".hl-fragments").last
+        pictures = kept.get_by_role("img")
+        both(book, Between(kept.locator("p").first, pictures.nth(2)), "benchmark-kept")
     page = book.page.context.new_page()
     page.set_viewport_size({"width": 1000, "height": 1400})
     for scheme in ("light", "dark"):
