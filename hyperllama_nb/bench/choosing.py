@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from hyperllama_nb.bench.records import Cell, Kind, Target
-from hyperllama_nb.bench.targets import KEY
+from hyperllama_nb.bench.way import KEY
 from hyperllama_nb.errors import RequestError, ServiceError
 
 OLLAMA = "http://127.0.0.1:11434"

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from hyperllama_nb.bench.generator import CONNECTIONS, PATIENCE
 from hyperllama_nb.bench.records import Cell, Load, Request, Target
-from hyperllama_nb.bench.targets import HEADERS
+from hyperllama_nb.bench.way import HEADERS
 from hyperllama_nb.errors import HyperLlamaError, from_wire
 
 GRACE = 5.0

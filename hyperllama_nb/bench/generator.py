@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from hyperllama_nb.bench.records import Cell, Load, Prompt, Request, Target
-from hyperllama_nb.bench.targets import Answer, Way, ask, body
+from hyperllama_nb.bench.targets import Answer, ask, body
+from hyperllama_nb.bench.way import Way
 from hyperllama_nb.errors import HyperLlamaError, RequestError
 
 CONNECTIONS = 512

@@ -6,7 +6,8 @@ import json
 import pytest
 
 from hyperllama_nb.bench.records import Prompt, Target
-from hyperllama_nb.bench.targets import HEADERS, Answer, Way, ask, body
+from hyperllama_nb.bench.targets import Answer, ask, body
+from hyperllama_nb.bench.way import HEADERS, Way
 from hyperllama_nb.errors import RequestError
 from tests.service.hosting import hosting
 
