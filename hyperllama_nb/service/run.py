@@ -131,7 +131,9 @@ class Run:
     def _note(self, event: Event) -> None:
         if event.reason:
             self.outcome.reason = event.reason
-        self.outcome.cached_tokens = event.cached_tokens or self.outcome.cached_tokens
+        if event.cached_tokens is not None:
+            # none is a count, too: what was read anew is known only with it
+            self.outcome.cached_tokens = event.cached_tokens
         self.outcome.output_tokens = event.output_tokens or self.outcome.output_tokens
 
     def _events(self) -> AsyncGenerator[Event, None]:
