@@ -224,7 +224,7 @@ class Benchmark(Widget):
             case "visible":
                 self._views.add(str(message.get("view")))
                 with self._lock:
-                    self._tell("show", **self._whole())
+                    self._show(self._whole())
             case "hidden":
                 self._views.discard(str(message.get("view")))
             case "form":
@@ -277,8 +277,15 @@ class Benchmark(Widget):
                 changed["parts"] = {
                     name: now.get(name, "") for name in names if before.get(name) != now.get(name)
                 }
-            if changed:
-                self._tell("show", **changed)
+            self._show(changed)
+
+    def _show(self, changed: Mapping[str, Any]) -> None:
+        """Send some of what a view shows, each fragment in a message of its own: some are long."""
+        fields = {name: each for name, each in changed.items() if name != "parts"}
+        if fields:
+            self._tell("show", **fields)
+        for name, html in changed.get("parts", {}).items():
+            self._tell("show", parts={name: html})
 
     def _caption(self) -> str:
         return words.caption(self._setup.choice, self.session)

@@ -7,7 +7,7 @@ from playwright.sync_api import expect
 
 from hyperllama_nb.testing import Script
 from tests.browser.looks import contrast, faults
-from tests.browser.screen import DARK, LIGHT, shoot
+from tests.browser.screen import DARK, LIGHT
 
 CELL = """from hyperllama_nb.widgets import Benchmark
 b = Benchmark("tiny", ["fake", "fake"], concurrency=[1, 2], input_tokens=8, output_tokens=8,
@@ -133,12 +133,11 @@ def test_it_measures_while_another_cell_runs_and_looks_well(opened):
     book, _, widget = opened(20, "import time; b.start(); time.sleep(6); b.stop(); b.wait()")
     book.start(1)
     expect(widget.get_by_role("img", name="median so far")).to_be_visible()
-    for theme, suffix in ((LIGHT, "light"), (DARK, "dark")):
+    for theme in (LIGHT, DARK):
         book.screen.theme(theme)
         assert faults(widget) == []
         for text in (widget.locator(".hl-line"), widget.locator(".hl-controls .hl-muted")):
             assert contrast(text) >= 4.5
-        shoot(widget, f"benchmark-scripted-{suffix}")
     book.screen.theme(LIGHT)
     book.ended(1)
     expect(widget.locator(".hl-line")).to_contain_text("Stopped.")
