@@ -66,10 +66,8 @@ class Answer:
         params = self.request.params
         stop = params.get("stop") or []
         stops = [stop] if isinstance(stop, str) else stop
-        rounds = itertools.repeat(self.script.pieces, self.script.repeat)
-        pieces = itertools.chain.from_iterable(rounds)
-        if params.get("ignore_eos"):
-            pieces = itertools.cycle(self.script.pieces)
+        often = () if params.get("ignore_eos") else (self.script.repeat,)
+        pieces = itertools.chain.from_iterable(itertools.repeat(self.script.pieces, *often))
         text = ""
         piece: str | None = next(pieces, "")
         for count in itertools.count(1):
