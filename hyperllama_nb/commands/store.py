@@ -61,12 +61,22 @@ def add_pull_arguments(parser: Parser) -> None:
         action="store_false",
         help="leave the compilation for this machine to the first start",
     )
+    parser.add_argument(
+        "--insecure",
+        action="store_true",
+        help="speak plain HTTP with a registry on this machine; others need HTTPS all the same",
+    )
 
 
 def pull(context: "Context", args: Namespace) -> str:
     """Fetch a model and tell how far it is."""
     lines = context.client.pull(
-        args.model, stream=True, name=args.name, compile=args.compile, quantize=args.quantize
+        args.model,
+        insecure=args.insecure,
+        stream=True,
+        name=args.name,
+        compile=args.compile,
+        quantize=args.quantize,
     )
     context.follow(lines, f"Pulling {args.model}")
     if args.quantize and not args.name:

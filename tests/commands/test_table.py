@@ -54,6 +54,20 @@ def test_a_mistyped_command_gets_a_suggestion():
         shown("lst")
 
 
+def test_a_pull_asks_for_what_the_line_says(monkeypatch):
+    told = []
+    client = FakeClient()
+    client.pull = lambda model, **options: told.append((model, options))
+    monkeypatch.setattr(FakeContext, "follow", lambda *_: None)
+    usual = {"stream": True, "name": None, "compile": True, "quantize": None, "insecure": False}
+    assert shown("pull", "smollm2:135m", client=client) == "smollm2:135m is in the store."
+    assert told.pop() == ("smollm2:135m", usual)
+    line = ("pull", "127.0.0.1:5000/library/m", "--insecure", "--name", "m", "--no-compile")
+    assert shown(*line, client=client) == "m is in the store."
+    changed = {**usual, "insecure": True, "name": "m", "compile": False}
+    assert told == [("127.0.0.1:5000/library/m", changed)]
+
+
 def test_list():
     text = shown("list")
     assert text.splitlines()[0].split()[:3] == ["NAME", "ID", "SIZE"]
