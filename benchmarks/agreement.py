@@ -18,7 +18,9 @@ The tap notes when each token passes, so that a tool can be held against the wir
 """
 
 import argparse
+import contextlib
 import math
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -64,23 +66,32 @@ class Rounds:
 
 
 def run(tools: dict[str, Tool], task: Task, rounds: int, tap: Tap | None) -> Rounds:
-    """Let the tools take turns; who begins goes round."""
+    """Let the tools take turns; who begins goes round. Ctrl-C ends it after whole rounds."""
     done = Rounds()
-    names = list(tools)
-    for number in range(rounds):
-        start = number % len(names)
-        found: dict[str, Numbers] = {}
-        wire: dict[str, Numbers] = {}
-        for name in (*names[start:], *names[:start]):
-            if tap is not None:
-                tap.passages.clear()
-            with tempfile.TemporaryDirectory() as place:
-                found[name] = tools[name](task, number, Path(place))
-            if tap is not None:
-                wire[name] = passed(tap, task)
-        done.found.append(found)
-        done.wire.append(wire)
+    with contextlib.suppress(KeyboardInterrupt):
+        for number in range(rounds):
+            found, wire = one_round(tools, task, number, tap)
+            done.found.append(found)
+            done.wire.append(wire)
     return done
+
+
+def one_round(
+    tools: dict[str, Tool], task: Task, number: int, tap: Tap | None
+) -> tuple[dict[str, Numbers], dict[str, Numbers]]:
+    """Return the numbers of each tool, and those of the wire if there is a tap."""
+    found: dict[str, Numbers] = {}
+    wire: dict[str, Numbers] = {}
+    names, start = list(tools), number % len(tools)
+    for name in (*names[start:], *names[:start]):
+        print(f"round {number + 1}: {name}", file=sys.stderr, flush=True)
+        if tap is not None:
+            tap.passages.clear()
+        with tempfile.TemporaryDirectory() as place:
+            found[name] = tools[name](task, number, Path(place))
+        if tap is not None:
+            wire[name] = passed(tap, task)
+    return found, wire
 
 
 def passed(tap: Tap, task: Task) -> Numbers:
@@ -104,6 +115,8 @@ def passed(tap: Tap, task: Task) -> Numbers:
 
 def tables(done: Rounds, script: Script | None) -> Iterator[str]:
     """Yield the lines of the tables: tool against tool, and each tool against the wire."""
+    if not done.found:
+        return
     others = [name for name in COMPARED if name in done.found[0]]
     yield "| other tool | number | ours, ms | theirs, ms | theirs / ours | theirs - ours, ms |"
     yield "|---|---|---|---|---|---|"
@@ -197,7 +210,7 @@ def main() -> None:
                 task = Task(url, MODEL, tiny_model(Path(place, MODEL)), *sizes)
                 done = run(tools, task, args.rounds, tap)
     print(
-        f"{args.rounds} rounds of {args.requests} requests, {args.concurrency} at a time, "
+        f"{len(done.found)} rounds of {args.requests} requests, {args.concurrency} at a time, "
         f"{args.prompt} tokens in and {args.output} out, {args.model or 'a FakeEngine'}\n"
     )
     print("\n".join(tables(done, script)))

@@ -17,7 +17,10 @@ METRICS = {
     "itl": ("itl_ms", 1e-3),
     "e2e": ("latency_ms", 1e-3),
 }
-"""Our names of the metrics that mean the same there, the fields and what a unit of them is here."""
+"""Our names of the metrics that mean the same there, the fields and what a unit of them is here.
+
+Its requests end with their stream, ours with their last text: `tpot` and `e2e` differ by that.
+"""
 
 
 def max_benchmark(path: Path | str) -> dict[str, Any]:

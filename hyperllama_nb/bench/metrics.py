@@ -26,7 +26,7 @@ class Run:
     def latency(self) -> float | None:
         """Return tn - t0, in seconds.
 
-        AIPerf ends at the last line of any kind, so a trailing line of counts is in its number.
+        AIPerf and MAX end at the last line of any kind, so a trailing one of counts is in theirs.
         """
         return None if self.last is None else self.last - self.sent
 
@@ -42,8 +42,9 @@ class Run:
     def time_per_output_token(self) -> float | None:
         """Return (tn - t1) / (N - 1), in seconds; None for fewer than two tokens or one moment.
 
-        vLLM, MAX and inference-perf agree; guidellm's TPOT is (tn - t0) / N and includes the
-        prompt. Where the first text bundles tokens, N - 1 makes an engine look faster than it is.
+        vLLM and inference-perf agree, and MAX but for its tn, which is the stream's end; guidellm's
+        TPOT is (tn - t0) / N and includes the prompt. Where the first text bundles tokens, N - 1
+        makes an engine look faster than it is.
         """
         if self.first is None or self.last is None or self.output_tokens is None:
             return None
