@@ -48,8 +48,8 @@ class Passage:
 class Tap:
     """Passes bytes on between a loopback port and a Unix socket, and notes in `passages` what.
 
-    Its own delay is before `asked` and after `texts` as much as the network's is, so it is in no
-    number: it stands where a client without any cost of its own would.
+    What passes before it has noted a request, or after it has noted a text, is in a client's
+    numbers and not in its own: the connection, the network, the client's work, the tap's reading.
     """
 
     def __init__(self, behind: Path) -> None:
