@@ -39,6 +39,7 @@ class Source:
         self._plans: dict[str, Any] = {}
         self._planned: tuple[object, float] = (None, 0.0)
         self._free = ""
+        self._closed = False
         self._pulls: dict[str, Progress] = {}
         self.head: dict[str, str] = {"service": "", "disk": "", "memory": ""}
 
@@ -56,6 +57,10 @@ class Source:
                     return
                 except HyperLlamaError as error:
                     words = str(error)
+                except RuntimeError:
+                    if self._closed:  # by another thread, in the middle of a question
+                        return
+                    raise
             else:
                 words = "not running"
             self._plans, self._planned, self._free = {}, (None, 0.0), ""
@@ -71,7 +76,8 @@ class Source:
         return _modelrows.rows(found, engines, self._plans, actions)
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connections; what asks at that moment finds nothing new."""
+        self._closed = True
         self._client.close()
 
     def _follow(self, pulls: list[dict[str, Any]]) -> None:

@@ -12,6 +12,7 @@ from hyperllama_nb.models import Store
 from hyperllama_nb.runtime import socket_path
 from hyperllama_nb.testing import FakeBackend, install_tiny
 from hyperllama_nb.widgets import models as module
+from hyperllama_nb.widgets._modelsource import Source
 from hyperllama_nb.widgets.models import Models
 from tests.models.registry_server import digest_of
 from tests.service.hosting import PATIENCE, hosting, until
@@ -273,3 +274,22 @@ def test_a_service_elsewhere_that_does_not_answer_is_told():
     with showing("http://127.0.0.1:9") as models:
         assert models.rows == []
         assert "No service answers at http://127.0.0.1:9" in models._text()
+
+
+def test_a_question_that_is_asked_while_all_is_closed_is_no_error(monkeypatch):
+    with hosting("thread"):
+        source = Source()
+        source.look()
+        before = source.rows({})
+
+        def late():
+            source.close()
+            raise RuntimeError("Cannot send a request, as the client has been closed.")
+
+        monkeypatch.setattr(source._client, "inventory", late)
+        source.look()
+        assert source.rows({}) == before
+        source._closed = False
+        monkeypatch.setattr(source, "close", lambda: None)
+        with pytest.raises(RuntimeError):
+            source.look()
