@@ -119,6 +119,19 @@ def test_a_misfit_that_ends_max_is_explained():
     assert "--quantize" in MaxBackend().explain([line], 1)
 
 
+def test_a_directory_with_a_colon_gets_a_link(tmp_path):
+    given = ["serve", "--custom-architectures", "/opt/a:b/architectures:module", "--model", "/m:1"]
+    (tmp_path / "here").mkdir()
+    link = tmp_path / "here" / "architectures"
+    expected = ["serve", "--custom-architectures", f"{link}:module", "--model", "/m:1"]
+    for _ in range(2):
+        assert launcher.without_colons(given, tmp_path / "here") == expected
+    assert link.readlink() == Path("/opt/a:b/architectures")
+    assert launcher.without_colons(expected, tmp_path) == expected
+    with pytest.raises(SystemExit, match="HYPERLLAMA_RUNTIME_DIR"):
+        launcher.without_colons(given, Path("/x:y"))
+
+
 def test_the_launcher_runs_max_again(tmp_path, monkeypatch, weights):
     """A MAX that cannot import the architecture is run once more, with other arguments."""
     package = tmp_path / "fake" / "max" / "_entrypoints"

@@ -5,6 +5,7 @@ not have. MAX executes itself anew once (for its allocator) and its workers impo
 the first passes here twice with the same arguments, the second stop at the last line.
 """
 
+import os
 import socket
 import sys
 from pathlib import Path
@@ -35,6 +36,29 @@ def leave_out() -> None:
     sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]
 
 
+def without_colons(arguments: list[str], directory: Path) -> list[str]:
+    """Return MAX's arguments, in which a colon separates a directory from a module and no more.
+
+    A directory whose path has colons gets a link in `directory`. Raises SystemExit, with a
+    sentence, where that has some, too.
+    """
+    changed = list(arguments)
+    for at, argument in enumerate(arguments[:-1], start=1):
+        place, _, module = arguments[at].rpartition(":")
+        if argument != "--custom-architectures" or ":" not in place:
+            continue
+        link = directory / "architectures"
+        if ":" in str(link):
+            raise SystemExit(
+                f"MAX reads no files below {place}, since its path has a colon, and so has "
+                f"{directory}. Set HYPERLLAMA_RUNTIME_DIR to a path without one."
+            )
+        if not link.is_symlink():  # MAX executes itself anew, and comes here twice
+            link.symlink_to(place)
+        changed[at] = f"{link}:{module}"
+    return changed
+
+
 def main() -> None:
     """Serve."""
     # The names of the files beside this one must not hide anybody's modules.
@@ -42,7 +66,7 @@ def main() -> None:
     sys.path[:] = [place for place in sys.path if Path(place).resolve() != here]
     leave_out()
     listen_on(Path(sys.argv[1]))
-    sys.argv[:] = ["max", *sys.argv[2:]]
+    sys.argv[:] = ["max", *without_colons(sys.argv[2:], Path(os.environ["TMPDIR"]))]
     from max._entrypoints.pipelines import main as run
 
     try:
