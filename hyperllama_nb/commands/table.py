@@ -105,7 +105,7 @@ COMMANDS: dict[str, Command] = {
         ),
         Command(
             "bench",
-            "Measure one prompt several times.",
+            "Measure one prompt several times, or compare engines.",
             bench.add_arguments,
             bench.run,
             'bench smollm2:135m "Tell me a story." -i 5',
