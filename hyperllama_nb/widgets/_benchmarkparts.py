@@ -30,8 +30,9 @@ TITLES = {
 }
 """The fragments in the order in which a notebook keeps them, and what stands above each."""
 
-STYLE = f"""{sections.STYLE}.hl-fragments h2{{font-size:1.15em;margin:1.2em 0 .3em}}
-.hl-fragments h3{{font-size:1em;margin:.8em 0 .2em}}
+STYLE = f"""{sections.STYLE}.hl-fragments h2{{font-size:1.15em;font-weight:600;margin:1.2em 0 .3em}}
+.hl-fragments h3{{font-size:1em;font-weight:600;margin:.8em 0 .2em}}
+.hl-fragments img{{display:block;max-width:100%;margin:.5em 0}}
 """
 """For the fragments, where a page leaves it: a viewer may strip it, and the words remain."""
 
@@ -176,7 +177,7 @@ def _pictured(fragment: str) -> str:
         name = _NAME.search(picture)
         words = escape(unescape(name[1])) if name else ""
         data = b64encode(picture.encode()).decode()
-        return f'<img alt="{words}" style="max-width: 100%" src="data:image/svg+xml;base64,{data}">'
+        return f'<img alt="{words}" src="data:image/svg+xml;base64,{data}">'
 
     return _SVG.sub(image, fragment)
 

@@ -1,7 +1,7 @@
 """The widget of benchmarks: a comparison that is chosen, started, paused and seen live."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from os import PathLike
@@ -183,7 +183,7 @@ class Benchmark(Widget):
 
     # -- what is shown --------------------------------------------------------------------------
 
-    def _begin(self, begin: Any) -> None:
+    def _begin(self, begin: Callable[[], object]) -> None:
         """Begin to measure, and to show it unless that is going on."""
         running, self._refused = self.running, ""
         begin()

@@ -21,7 +21,7 @@ function render({ model, el }) {
   let sure = 0; // the timer of a question that waits for a second press
   const { region, say } = announcer();
   const tell = paced(say, TALK);
-  const send = (type) => model.send({ type });
+  const send = (type) => state.status.actions.includes(type) && model.send({ type });
 
   const form = choices(model, id);
   const limits = objectives(model);
@@ -170,7 +170,7 @@ function render({ model, el }) {
     }
   }
 
-  function received({ type, parts, message, ...changed }) {
+  function received({ type, parts, ...changed }) {
     if (type !== "show") return;
     const began = state.status.state !== "running" && changed.status?.state === "running";
     state = { ...state, ...changed, parts: { ...state.parts, ...parts } };
