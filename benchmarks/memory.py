@@ -3,8 +3,8 @@
 Run it on any machine: `python benchmarks/memory.py [MODEL …] [--contexts 4096] [--batches 1 4 8]`.
 Each engine is measured after it has answered as many prompts at a time as its batch holds, each of
 the whole context, as the proportional set size of all its processes and of its guard: pages that
-are shared count once. An engine that compiles is started once before: a context that a model has not
-been compiled for takes `max serve` a minute more.
+are shared count once. An engine that compiles is started once before: a context that a model has
+not been compiled for takes `max serve` a minute more.
 """
 
 import argparse

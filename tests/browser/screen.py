@@ -228,7 +228,9 @@ def shoot(target, name):
     picture = Image.open(io.BytesIO(data)).convert("RGB")
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     path = SCREENSHOTS / f"{name}.png"
-    picture.quantize(COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)
+    # the widest cover keeps a colour of few pixels, such as one thin line
+    method = Image.Quantize.MAXCOVERAGE
+    picture.quantize(COLOURS, method, dither=Image.Dither.NONE).save(path, optimize=True)
     if os.environ.get("HYPERLLAMA_TEST_WRITE_IMAGES"):
         IMAGES.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, IMAGES / path.name)
