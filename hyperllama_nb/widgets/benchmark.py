@@ -31,6 +31,9 @@ INTERVAL = 0.2
 SHARE = 0.05
 """Of a processor that showing may take while it measures: a load must not meet its own pictures."""
 
+REST = 0.5
+"""Seconds from what is done in the view to the kept form that shows it."""
+
 PATIENCE = 10.0
 """Seconds that a run gets to end when the widget ends."""
 
@@ -83,6 +86,7 @@ class Benchmark(Widget):
         self._views: set[str] = set()
         self._sent: dict[str, Any] = {}
         self._when = ""
+        self._settling = False
         super().__init__()
         self._state = self._whole()
 
@@ -113,11 +117,16 @@ class Benchmark(Widget):
 
     @objectives.setter
     def objectives(self, objectives: Objectives) -> None:
+        self._limit(objectives)
+        self._push()
+        if not self.running:
+            self._refresh()
+
+    def _limit(self, objectives: Objectives) -> None:
         self._look = replace(self._look, objectives=objectives)
         self._setup.choice = replace(self._setup.choice, objectives=objectives)
         if self.session is not None:
             self.session.choice = replace(self.session.choice, objectives=objectives)
-        self._push()
 
     def start(self) -> Self:
         """Begin to measure, in the background; nothing happens if that is going on.
@@ -218,6 +227,18 @@ class Benchmark(Widget):
         except HyperLlamaError as error:
             self._refused = str(error)
         self._push()
+        with self._lock:
+            # a run brings the kept form up to date by itself
+            if self.running or self._settling:
+                return
+            self._settling = True
+        self._start(self._settle, name="benchmark-kept")
+
+    def _settle(self) -> None:
+        """Bring the kept form up to date, once for many movements of a slider."""
+        time.sleep(REST)
+        self._settling = False
+        self._refresh()
 
     def _take(self, message: Mapping[str, Any]) -> None:
         match message.get("type"):
@@ -234,7 +255,7 @@ class Benchmark(Widget):
                     self._look = replace(self._look, metric=message["metric"])
                 self._look = replace(self._look, cell=str(message.get("cell")))
             case "objectives":
-                self.objectives = form.limits(message, self.objectives)
+                self._limit(form.limits(message, self.objectives))
             case ("start" | "pause" | "resume" | "stop" | "extend") as method:
                 getattr(self, method)()
 

@@ -25,7 +25,7 @@ SCREENSHOTS = ROOT / "build" / "screenshots"
 IMAGES = ROOT / "docs" / "images"
 """Where screenshots go as well when `HYPERLLAMA_TEST_WRITE_IMAGES` is set."""
 
-COLOURS = 128
+COLOURS = 256
 """Of a screenshot's palette: a third of the bytes, and no difference that one sees."""
 
 RECORD = """(output) => {
@@ -228,9 +228,9 @@ def shoot(target, name):
     picture = Image.open(io.BytesIO(data)).convert("RGB")
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     path = SCREENSHOTS / f"{name}.png"
-    # the widest cover keeps a colour of few pixels, such as one thin line
-    method = Image.Quantize.MAXCOVERAGE
-    picture.quantize(COLOURS, method, dither=Image.Dither.NONE).save(path, optimize=True)
+    # the widest cover keeps a colour of few pixels, such as one thin line; k-means the greys
+    few = picture.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, 3, dither=Image.Dither.NONE)
+    few.save(path, optimize=True)
     if os.environ.get("HYPERLLAMA_TEST_WRITE_IMAGES"):
         IMAGES.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, IMAGES / path.name)

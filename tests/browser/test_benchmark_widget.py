@@ -118,6 +118,8 @@ def test_objectives_change_the_numbers_at_once_and_the_file_keeps_them(opened):
     widget.get_by_role("combobox", name="Load").select_option("2 at a time")
     expect(widget.get_by_role("img", name="2 at a time").first).to_be_visible()
 
+    # the kept form follows a little later
+    expect(book.output(0).locator("img[alt*='2 at a time: distribution']")).to_have_count(1)
     saved = book.save()
     assert "widgets" not in saved.metadata
     kept = saved.cells[0].outputs[-1]["data"]
