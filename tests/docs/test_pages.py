@@ -11,7 +11,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 LINK = re.compile(r"\[[^]]*]\((?!https?:|mailto:)([^)#\s]*)(?:#([^)\s]+))?\)")
-LARGEST = 60_000
+LARGEST = 90_000
 """Bytes of a stored notebook."""
 PLACES = re.compile(r"/(?:home|root|tmp|work|Users)/")
 
