@@ -9,6 +9,9 @@ from hyperllama_nb.bench.records import Request
 from hyperllama_nb.bench.statistics import wilson
 from hyperllama_nb.bench.throughput import Objectives, is_good, measured, window
 
+Judged = tuple[Request, bool | None]
+"""A request, and whether it met the objectives; None where that is not told."""
+
 
 @dataclass(frozen=True)
 class Attainment:
@@ -36,23 +39,23 @@ def attained(requests: Sequence[Request], objectives: Objectives) -> Attainment:
     A failed request is not good, as in vLLM and guidellm; one that the run's own end cut off is
     neither good nor bad. Goodput is the mean over blocks of good requests / window.
     """
-    kept = measured(requests)
-    told = [is_good(each, objectives) for each in kept if each.status != "incomplete"]
-    good, of = told.count(True), len(told)
-    interval = None if None in told else wilson(good, of)
+    kept = [(each, is_good(each, objectives)) for each in measured(requests)]
+    told = [good for each, good in kept if each.status != "incomplete"]
+    count, of = told.count(True), len(told)
+    interval = None if None in told else wilson(count, of)
     if interval is None:
-        return Attainment(good, of, None, None, None, None)
-    blocks: dict[int, list[Request]] = {}
-    for each in kept:
-        blocks.setdefault(each.block, []).append(each)
-    rates = [rate for block in blocks.values() if (rate := _rate(block, objectives)) is not None]
-    return Attainment(good, of, good / of, *interval, fmean(rates) if rates else None)
+        return Attainment(count, of, None, None, None, None)
+    blocks: dict[int, list[Judged]] = {}
+    for each, good in kept:
+        blocks.setdefault(each.block, []).append((each, good))
+    rates = [rate for block in blocks.values() if (rate := _rate(block)) is not None]
+    return Attainment(count, of, count / of, *interval, fmean(rates) if rates else None)
 
 
-def _rate(block: Sequence[Request], objectives: Objectives) -> float | None:
+def _rate(block: Sequence[Judged]) -> float | None:
     """Return good requests that ended in the window / window, per second."""
-    span = window(block)
+    span = window([each for each, _ in block])
     if span is None or span.seconds <= 0:
         return None
-    inside = [each for each in block if span.start <= each.finished <= span.end]
-    return sum(is_good(each, objectives) is True for each in inside) / span.seconds
+    inside = [good for each, good in block if span.start <= each.finished <= span.end]
+    return inside.count(True) / span.seconds

@@ -21,6 +21,7 @@ __all__ = [
     "numbers",
     "over_load",
     "resources",
+    "set_ups",
     "shown",
     "table",
     "verdicts",
@@ -44,13 +45,7 @@ def verdicts(summary: Mapping[str, Any]) -> str:
         return parts[0]
     hatched = "" if summary["comparable"] else " hl-hatched"
     if hatched:
-        rules = [row["rule"] for row in summary["fairness"] if row["state"] == "fail"]
-        parts.append(
-            note(
-                f"Two set-ups, not two engines, are compared: {', '.join(rules)} failed. The "
-                "differences are drawn hatched."
-            )
-        )
+        parts.append(note(f"{set_ups(summary)} The differences are drawn hatched."))
     rows, sentences = [], []
     pairs: dict[str, dict[str, list[Mapping[str, Any]]]] = {}
     place = summary["targets"].index
@@ -69,6 +64,13 @@ def verdicts(summary: Mapping[str, Any]) -> str:
     parts.append(figures.forest(rows, hatched=bool(hatched)))
     parts.append(f"<details><summary>In words</summary><ul>{''.join(sentences)}</ul></details>")
     return "".join(parts)
+
+
+def set_ups(summary: Mapping[str, Any]) -> str:
+    """Return the sentence that names the rules of fairness which failed; empty if none did."""
+    failed = [row["rule"] for row in summary["fairness"] if row["state"] == "fail"]
+    rules = ", ".join(failed)
+    return f"Two set-ups, not two engines, are compared: {rules} failed." if failed else ""
 
 
 def _noise(summary: Mapping[str, Any]) -> str:

@@ -139,13 +139,12 @@ class Session(Pace):
 
     def checks(self) -> tuple[Check, ...]:
         """Return the rules of fairness, checked on what was measured until now."""
-        found = self.outcome.copy()
-        return check(self._facts(found), found.requests).checks
+        return self._checked(self.outcome.copy())
 
     def summary(self) -> dict[str, Any]:
         """Return what `summary.json` of a run has, of what was measured until now."""
         found = self.outcome.copy()
-        rows = [vars(each) for each in check(self._facts(found), found.requests).checks]
+        rows = [vars(each) for each in self._checked(found)]
         return summarise(found, rows, objectives=self.choice.objectives, same=self._same())
 
     def manifest(self) -> dict[str, Any]:
@@ -203,6 +202,9 @@ class Session(Pace):
 
     def _count(self, text: str) -> int:
         return len(self._client.tokenize(self.choice.model, text, start=True))
+
+    def _checked(self, found: Outcome) -> tuple[Check, ...]:
+        return check(self._facts(found), found.requests).checks
 
     def _facts(self, found: Outcome) -> Facts:
         fresh = self.choice.workload not in REUSING

@@ -163,12 +163,11 @@ def table(summary: Mapping[str, Any]) -> Table:
 
     With objectives each load also has its good requests; a single target has its medians only.
     """
+    from hyperllama_nb.bench.sections import set_ups
+
     rows = [row for cell in summary["cells"] for row in _rows(summary, cell)]
     columns = ("LOAD", "NUMBER", "TARGETS", "FIRST", "SECOND", "RATIO", "THE FIRST IS")
-    failed = [row["rule"] for row in summary["fairness"] if row["state"] == "fail"]
-    told = [f"{summary['title']}, medians.", summary["note"]]
-    if failed:
-        told.append(f"Two set-ups, not two engines, are compared: {', '.join(failed)} failed.")
+    told = [f"{summary['title']}, medians.", summary["note"], set_ups(summary)]
     if summary.get("targets_same"):
         told.append(_noise(summary))
     return Table(columns, rows, title=" ".join(filter(None, told)))

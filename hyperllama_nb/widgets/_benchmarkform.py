@@ -1,5 +1,6 @@
 """The form of a benchmark: what can be chosen, and what people wrote as a choice."""
 
+from argparse import ArgumentTypeError
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from importlib.metadata import entry_points
@@ -10,6 +11,7 @@ from hyperllama_nb.bench.choice import WORKLOADS, Choice
 from hyperllama_nb.bench.throughput import Objectives
 from hyperllama_nb.client import Client
 from hyperllama_nb.client._base import parse_host
+from hyperllama_nb.commands.values import number
 from hyperllama_nb.errors import HyperLlamaError, RequestError
 from hyperllama_nb.models.store import Store
 
@@ -76,7 +78,7 @@ def read(form: Mapping[str, Any], before: Choice) -> tuple[Choice, dict[str, str
             found[name] = reader(str(form[name]))
         except KeyError:
             continue
-        except ValueError:
+        except (ArgumentTypeError, ValueError):
             problems[name] = words
     if "targets" in form or "others" in form:
         targets = (*map(str, form.get("targets", ())), *_parts(str(form.get("others", ""))))
@@ -146,20 +148,6 @@ def _name(text: str) -> str:
     return text.strip()
 
 
-def _whole(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise ValueError
-    return value
-
-
-def _rate(text: str) -> float:
-    value = float(text)
-    if not 0 < value < inf:
-        raise ValueError
-    return value
-
-
 def _workload(text: str) -> str:
     if text not in WORKLOADS:
         raise ValueError
@@ -171,11 +159,12 @@ def _each(one: Callable[[str], Any]) -> Callable[[str], tuple[Any, ...]]:
 
 
 _WHOLE = "Write a whole number from 1 up."
+_whole = number(int, 1)
 
 _READERS: dict[str, tuple[Callable[[str], Any], str]] = {
     "model": (_name, "Name a model."),
     "concurrency": (_each(_whole), "Write whole numbers from 1 up, by commas: 1, 4."),
-    "rates": (_each(_rate), "Write numbers above 0, by commas: 0.5, 2."),
+    "rates": (_each(number(float, 0)), "Write numbers above 0, by commas: 0.5, 2."),
     "workload": (_workload, f"Choose one of {', '.join(WORKLOADS)}."),
     "input_tokens": (_whole, _WHOLE),
     "output_tokens": (_whole, _WHOLE),

@@ -63,14 +63,12 @@ class Comparing:
             if self.session is not None and self.running and not self._starting:
                 self.session.stop()
 
-    def extend(self, blocks: int) -> bool:
-        """Plan more blocks, and go on if it has ended; False if there is nothing to extend."""
+    def extend(self, blocks: int) -> None:
+        """Plan more blocks, and go on if it has ended; nothing happens while one is starting."""
         session = self.session
-        if session is None or self._starting:
-            return False
-        session.extend(blocks)
-        self.begin()
-        return True
+        if session is not None and not self._starting:
+            session.extend(blocks)
+            self.begin()
 
     def wait(self, timeout: float | None) -> None:
         """Return when nothing runs; raises the error that ended it, or TimeoutError."""
