@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -34,7 +35,7 @@ def jupyter_server(place: Path, token: str) -> Iterator[str]:
             stderr=subprocess.STDOUT,
         )
         try:
-            yield f"{_url(runtime, process, log)}hyperllama"
+            yield f"{url_of(runtime, process, log)}hyperllama"
         finally:
             process.terminate()
             process.wait(timeout=30)
@@ -46,13 +47,26 @@ def pid_of(place: Path) -> int:
     return int(json.loads(path.read_text("utf-8"))["pid"])
 
 
-def _url(runtime: Path, process: "subprocess.Popen[bytes]", log: Path) -> str:
-    """Wait for the file in which the server says where it listens."""
+def url_of(runtime: Path, process: "subprocess.Popen[bytes]", log: Path) -> str:
+    """Return where the server listens, which `process` is, with its runtime files in `runtime`.
+
+    The server tells its port in a file before it listens there. Raises RuntimeError with what it
+    wrote to `log` if it ends or does not come up.
+    """
     deadline = time.monotonic() + PATIENCE
     while process.poll() is None and time.monotonic() < deadline:
         for path in runtime.glob("jpserver-*.json"):
             found = json.loads(path.read_text("utf-8") or "{}")
-            if found.get("url"):
+            if found and _listens(found["hostname"], found["port"]):
                 return str(found["url"])
-        time.sleep(0.1)
+        time.sleep(0.05)
     raise RuntimeError(f"The Jupyter server did not start:\n{log.read_text('utf-8')}")
+
+
+def _listens(host: str, port: int) -> bool:
+    """Tell whether somebody takes connections there."""
+    try:
+        socket.create_connection((host, port), timeout=1).close()
+    except OSError:
+        return False
+    return True

@@ -6,12 +6,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from playwright.sync_api import sync_playwright
+
+from benchmarks.door import url_of
 
 TOKEN = "a-token-of-the-browser-tests"
 
@@ -95,21 +96,8 @@ def jupyterlab(env=None):
                 command, env=environment, stdout=output, stderr=subprocess.STDOUT
             )
         try:
-            url = _url(place / "runtime", process, log)
+            url = url_of(place / "runtime", process, log)
             yield Lab(f"{url}lab?reset&token={TOKEN}", root, process.pid)
         finally:
             process.terminate()
             process.wait(PATIENCE)
-
-
-def _url(runtime, process, log):
-    """Wait for the file in which the server says where it listens."""
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        assert process.poll() is None, log.read_text("utf-8")
-        for path in runtime.glob("jpserver-*.json"):
-            found = json.loads(path.read_text("utf-8") or "{}")
-            if found.get("url"):
-                return found["url"]
-        time.sleep(0.05)
-    raise AssertionError(log.read_text("utf-8"))

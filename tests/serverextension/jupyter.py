@@ -1,11 +1,9 @@
 """Real Jupyter servers with the door, in processes of their own."""
 
-import json
 import os
 import subprocess
 import sys
 import tempfile
-import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import Any
 import httpx
 
 import hyperllama_nb
+from benchmarks.door import url_of
 from hyperllama_nb.access.keys import KeyStore
 
 TOKEN = "a-jupyter-token"
@@ -122,22 +121,10 @@ def jupyter(*arguments, token=TOKEN, env=None, config=CONFIG, base=BASE):
                 stderr=subprocess.STDOUT,
             )
         try:
-            server = Jupyter(_url(place, process), place, process, token, keys)
+            url = url_of(place / "runtime", process, place / "log")
+            server = Jupyter(url, place, process, token, keys)
             with httpx.Client(timeout=PATIENCE, trust_env=False) as server.client:
                 yield server
         finally:
             process.terminate()
             process.wait(PATIENCE)
-
-
-def _url(place, process):
-    """Wait for the file in which the server says where it listens."""
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        assert process.poll() is None, (place / "log").read_text("utf-8")
-        for path in (place / "runtime").glob("jpserver-*.json"):
-            found = json.loads(path.read_text("utf-8") or "{}")
-            if found.get("url"):
-                return found["url"]
-        time.sleep(0.05)
-    raise AssertionError((place / "log").read_text("utf-8"))
