@@ -4,9 +4,8 @@ usage: products.py [--model NAME] [--rounds N]
 
 A step reads each weight once, whatever the number of sequences, so reading them at the memory's
 speed is the bound. Each row of the table is one kind of product, of all layers in one graph, so
-that no cache keeps the weights: once with matrices as checkpoints have them, [outputs, inputs], and
-once turned, [inputs, outputs]. The last row is the
-model's whole step. Everything takes turns in each round; figures are medians with the range.
+that no cache keeps the weights: by MAX's kernel and by ours. The last rows are the model's whole
+step with either. Everything takes turns in each round; figures are medians with the range.
 """
 
 import argparse
@@ -29,30 +28,29 @@ from numpy.typing import NDArray
 
 from hyperllama_nb.engines.max.lean.base import Row
 from hyperllama_nb.engines.max.lean.config import read_config
+from hyperllama_nb.engines.max.lean.graph import own_product, plain_product
+from hyperllama_nb.engines.max.lean.library import library
 from hyperllama_nb.engines.max.lean.model import LlamaModel
 from hyperllama_nb.engines.max.lean.weights import read_checkpoint
 from hyperllama_nb.models import Store
 
 KINDS = ("qkv", "output", "gate_up", "down", "head")
-ROWS = (1, 4, 8)
-LAYOUTS = ("[outputs, inputs]", "[inputs, outputs]")
+ROWS = (1, 4, 8, 16, 32)
+PRODUCTS = {"MAX": plain_product, "ours": own_product}
 REPEATS, POSITION, CONTEXT = 8, 32, 2048
 
 _CPU = DeviceRef.CPU()
 
 
-def graph_of(
-    session: InferenceSession, arrays: Sequence[NDArray[np.float32]], turned: bool
-) -> Model:
+def graph_of(session: InferenceSession, arrays: Sequence[NDArray[np.float32]], whose: str) -> Model:
     """Return a model of [rows, inputs] times each matrix, each result summed to a number a row."""
-    inputs = arrays[0].shape[0 if turned else 1]
-    given = TensorType(DType.float32, ["rows", inputs], _CPU)
-    with Graph("products", input_types=[given]) as graph:
+    given = TensorType(DType.float32, ["rows", arrays[0].shape[1]], _CPU)
+    with Graph("products", input_types=[given], custom_extensions=[library()]) as graph:
         x = graph.inputs[0].tensor
         sums = None
         for number, array in enumerate(arrays):
             weight = TensorValue(Weight(f"{number}", DType.float32, array.shape, device=_CPU))
-            found = ops.sum(x @ (weight if turned else ops.transpose(weight, 0, 1)), axis=-1)
+            found = ops.sum(PRODUCTS[whose](x, weight), axis=-1)
             sums = found if sums is None else sums + found
         graph.output(sums)
     return session.load(graph, weights_registry={f"{n}": one for n, one in enumerate(arrays)})
@@ -74,7 +72,7 @@ def told(values: Sequence[float]) -> str:
 
 
 def works(directory: Path) -> tuple[dict[tuple[str, str, int], Callable[[], Any]], dict[str, int]]:
-    """Return what to time by kind, layout and rows, and the bytes of each kind's weights."""
+    """Return what to time by kind, kernel and rows, and the bytes of each kind's weights."""
     config, session = read_config(directory), InferenceSession([CPU()])
     checkpoint = read_checkpoint(directory, config)
     found: dict[tuple[str, str, int], Callable[[], Any]] = {}
@@ -83,17 +81,17 @@ def works(directory: Path) -> tuple[dict[tuple[str, str, int], Callable[[], Any]
         names = [kind] if kind == "head" else [f"{n}.{kind}" for n in range(config.layers)]
         arrays = [checkpoint.arrays[name] for name in names]
         sizes[kind] = sum(array.nbytes for array in arrays)
-        for turned in (False, True):
-            laid = [np.ascontiguousarray(array.T) for array in arrays] if turned else arrays
-            model = graph_of(session, laid, turned)
+        for whose in PRODUCTS:
+            model = graph_of(session, arrays, whose)
             for rows in ROWS:
                 x = Buffer.from_numpy(np.ones((rows, arrays[0].shape[1]), np.float32))
-                found[kind, LAYOUTS[turned], rows] = lambda model=model, x=x: model.execute(x)
+                found[kind, whose, rows] = lambda model=model, x=x: model.execute(x)
         print(f"compiled: {kind}", file=sys.stderr, flush=True)
-    whole = LlamaModel(directory, context=CONTEXT, slots=max(ROWS))
-    for rows in ROWS:
-        step = [Row(slot, POSITION, [1000 + slot]) for slot in range(rows)]
-        found["whole step", "", rows] = lambda step=step: whole.forward(step)
+    for whose in PRODUCTS:
+        whole = LlamaModel(directory, context=CONTEXT, slots=max(ROWS), own=whose == "ours")
+        for rows in ROWS:
+            step = [Row(slot, POSITION, [1000 + slot]) for slot in range(rows)]
+            found["whole step", whose, rows] = lambda whole=whole, step=step: whole.forward(step)
     return found, sizes
 
 
@@ -112,14 +110,14 @@ def main() -> None:
             times[key].append(timed(found[key]))
     read = max(read, bandwidth())
     print(f"memory is read at {read / 1e9:.0f} GB/s\n")
-    print(f"| ms | MB | to read them | {' | '.join(f'{rows} rows' for rows in ROWS)} |")
-    print(f"|---|---|---|{'---|' * len(ROWS)}")
+    columns = ["ms", "MB", "to read them", *(f"{rows} row{'s' * (rows > 1)}" for rows in ROWS)]
+    print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
     sizes["whole step"] = sum(sizes.values())
-    for kind, layout in dict.fromkeys(key[:2] for key in found):
-        cells = [told(times[kind, layout, rows]) for rows in ROWS]
+    for kind, whose in dict.fromkeys(key[:2] for key in found):
         size = sizes[kind]
-        name = f"{kind}, {layout}" if layout else kind
-        print(f"| {name} | {size / 1e6:.0f} | {1e3 * size / read:.1f} | {' | '.join(cells)} |")
+        cells = [f"{size / 1e6:.0f}", f"{1e3 * size / read:.1f}"]
+        cells += [told(times[kind, whose, rows]) for rows in ROWS]
+        print(f"| {kind}, {whose} | {' | '.join(cells)} |")
 
 
 if __name__ == "__main__":

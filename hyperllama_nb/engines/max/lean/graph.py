@@ -14,7 +14,11 @@ from numpy.typing import NDArray
 
 from .base import PAGE
 from .config import Config
+from .library import library
 from .weights import Checkpoint
+
+FEW = 32
+"""Rows up to which our product of float32 is faster than MAX's (`benchmarks/products.py`)."""
 
 _CPU = DeviceRef.CPU()
 _Q4_0 = QuantizationEncoding.Q4_0
@@ -32,8 +36,10 @@ def cache_layout(config: Config) -> MHAKVCacheParams:
     )
 
 
-def build(config: Config, checkpoint: Checkpoint) -> Graph:
+def build(config: Config, checkpoint: Checkpoint, *, own: bool) -> Graph:
     """Return the graph; it depends on the model's sizes, not on the context or the batch.
+
+    With `own`, products of float32 are our kernel's; raises RuntimeError if that does not compile.
 
     Its inputs are the tokens of all rows, int64 [tokens]; where each row begins, uint32 [rows + 1];
     the rotations of all positions, float32 [positions, head size]; and the KV cache's. Its output
@@ -41,14 +47,15 @@ def build(config: Config, checkpoint: Checkpoint) -> Graph:
     one product, and so are gate and up: at one token a product's launch is much of its time.
     """
     layout = cache_layout(config)
-    weigh = _Weights(checkpoint)
+    weigh = _Weights(checkpoint, own=own)
     inputs: list[TensorType | BufferType] = [
         TensorType(DType.int64, ["tokens"], _CPU),
         TensorType(DType.uint32, ["offsets"], _CPU),
         TensorType(DType.float32, ["positions", config.head_dim], _CPU),
         *layout.flattened_kv_inputs(),
     ]
-    with Graph("hyperllama", input_types=inputs) as graph:
+    extensions = [library()] if own else []
+    with Graph("hyperllama", input_types=inputs, custom_extensions=extensions) as graph:
         tokens, offsets, rotations = (value.tensor for value in graph.inputs[:3])
         cache = tree.leaves(
             layout.unflatten_kv_inputs(iter(graph.inputs[3:])), leaf=KVCacheInputsPerDevice
@@ -93,11 +100,11 @@ def build(config: Config, checkpoint: Checkpoint) -> Graph:
 class _Weights:
     """The weights inside the graph, each declared once."""
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
+    def __init__(self, checkpoint: Checkpoint, *, own: bool) -> None:
         self._arrays: Mapping[str, NDArray[Any]] = checkpoint.arrays
         self._packed = checkpoint.encoding == "q4_0"
         self._product: Callable[[TensorValue, TensorValue], TensorValue] = (
-            _packed_product if self._packed else _plain_product
+            _packed_product if self._packed else own_product if own else plain_product
         )
         self._declared: dict[str, TensorValue] = {}
 
@@ -130,5 +137,13 @@ def _packed_product(x: TensorValue, weight: TensorValue) -> TensorValue:
     return ops.qmatmul(_Q4_0, None, x, weight)
 
 
-def _plain_product(x: TensorValue, weight: TensorValue) -> TensorValue:
+def plain_product(x: TensorValue, weight: TensorValue) -> TensorValue:
+    """Return `x` [rows, inputs] times the matrix [outputs, inputs], by MAX's kernel."""
     return x @ ops.transpose(weight, 0, 1)
+
+
+def own_product(x: TensorValue, weight: TensorValue) -> TensorValue:
+    """Return the same by our kernel, which a graph has with `custom_extensions=[library()]`."""
+    shape = TensorType(DType.float32, [x.shape[0], weight.shape[0]], _CPU)
+    given = [x, weight]
+    return ops.custom("hyperllama.product", _CPU, given, [shape], {"few": FEW})[0].tensor

@@ -42,29 +42,47 @@ def warm(directory: Path, report: Report) -> None:
 
 
 def _compile(
-    directory: Path, report: Report
+    directory: Path, report: Report, *, own: bool = True
 ) -> tuple[Config, Checkpoint, InferenceSession, CompiledModel]:
     config = read_config(directory)
     report("Reading the weights")
     checkpoint = read_checkpoint(directory, config)
-    report("Building the graph")
-    graph = build(config, checkpoint)
-    report("Compiling the graph")
     session = InferenceSession([CPU()])
-    return config, checkpoint, session, session.compile(graph)
+
+    def compiled(*, own: bool) -> CompiledModel:
+        report("Building the graph")
+        graph = build(config, checkpoint, own=own)
+        report("Compiling the graph")
+        return session.compile(graph)
+
+    try:
+        return config, checkpoint, session, compiled(own=own and checkpoint.encoding == "float32")
+    except Exception as error:  # whatever another release of MAX raises for them
+        if checkpoint.encoding != "float32" or not own:
+            raise
+        told = str(error).strip().partition("\n")[0]
+        report(f"Our products do not compile with this release of MAX, so its own are used: {told}")
+        return config, checkpoint, session, compiled(own=False)
 
 
 class LlamaModel:
     """A loaded model; see `base.Model`."""
 
     def __init__(
-        self, directory: Path, *, context: int, slots: int, report: Report = lambda _: None
+        self,
+        directory: Path,
+        *,
+        context: int,
+        slots: int,
+        report: Report = lambda _: None,
+        own: bool = True,
     ) -> None:
         """Load the model from its directory; `report` hears what is being done.
 
+        Without `own`, MAX's products are used, also where ours are faster.
         Raises UnfitError for a model that the graph does not compute.
         """
-        config, checkpoint, session, compiled = _compile(directory, report)
+        config, checkpoint, session, compiled = _compile(directory, report, own=own)
         report("Binding the weights")
         # The arrays stay alive with this object: the compiled model reads some of them in place.
         self._checkpoint = checkpoint
