@@ -35,7 +35,7 @@ from hyperllama_nb.engines.max.lean.weights import read_checkpoint
 from hyperllama_nb.models import Store
 
 KINDS = ("qkv", "output", "gate_up", "down", "head")
-ROWS = (1, 4, 8, 16, 32)
+ROWS = (1, 4, 8, 64, 256)
 PRODUCTS = {"MAX": plain_product, "ours": own_product}
 REPEATS, POSITION, CONTEXT = 8, 32, 2048
 

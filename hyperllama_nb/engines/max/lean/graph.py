@@ -17,9 +17,6 @@ from .config import Config
 from .library import library
 from .weights import Checkpoint
 
-FEW = 32
-"""Rows up to which our product of float32 is faster than MAX's (`benchmarks/products.py`)."""
-
 _CPU = DeviceRef.CPU()
 _Q4_0 = QuantizationEncoding.Q4_0
 
@@ -146,4 +143,4 @@ def own_product(x: TensorValue, weight: TensorValue) -> TensorValue:
     """Return the same by our kernel, which a graph has with `custom_extensions=[library()]`."""
     shape = TensorType(DType.float32, [x.shape[0], weight.shape[0]], _CPU)
     given = [x, weight]
-    return ops.custom("hyperllama.product", _CPU, given, [shape], {"few": FEW})[0].tensor
+    return ops.custom("hyperllama.product", _CPU, given, [shape])[0].tensor

@@ -1,16 +1,16 @@
-"""Products of a few rows with a matrix that is read from memory once, for CPUs.
+"""Products with a matrix that is read from memory once, for CPUs.
 
 At a few rows the time of a product is the time of reading the matrix. Processors read ahead well
 along a few long streams, so each thread walks through its share of the matrix as `STREAMS` streams
-that are far apart, each of them row after row, and all rows of the input meet a weight while it is
-in a register. The sums of a row are added in the same order whatever the number of rows is.
+that are far apart, each of them row after row, and `ROWS` rows of the input meet a weight while it
+is in a register. Where there are more of them, a block of the matrix stays in the second cache
+until it has met all. A row's sums are added in the same order whatever the number of rows is, so
+its numbers are the same to the last bit.
 """
 
 import extensibility
 from extensibility import InputTensor, OutputTensor
-from linalg.matmul import matmul
 from max.algorithm import sync_parallelize
-from max.gpu.host import DeviceContext
 from max.runtime.asyncrt import parallelism_level
 from std.sys import simd_width_of
 from std.sys.intrinsics import PrefetchOptions, prefetch
@@ -19,10 +19,13 @@ comptime WIDTH = simd_width_of[DType.float32]()
 
 # As many sums as stay in registers: of 32 with AVX-512, of 16 where vectors are shorter.
 comptime ROWS = 8 if WIDTH >= 16 else 4
-comptime STREAMS = 3 if WIDTH >= 16 else 2
+comptime STREAMS = 3
 
 # Numbers ahead of the one that is read, which the processor is to fetch meanwhile.
 comptime AHEAD = 128
+
+# Bytes of a block of the matrix: a part of the second cache.
+comptime BLOCK = 1 << 17
 
 
 @inline(.always)
@@ -61,7 +64,7 @@ def dots[
 
 
 @inline(.always)
-def all_dots[
+def block[
     streams: Int
 ](
     x: ImmPointer[Float32, _],
@@ -71,33 +74,36 @@ def all_dots[
     inputs: Int,
     outputs: Int,
     apart: Int,
+    count: Int,
 ):
-    """Do the same for any number of rows, of which the matrix's are in a cache after the first."""
+    """Multiply all rows of `x` with the next `count` of the matrix's rows in each stream."""
     var done = 0
     while done + ROWS <= rows:
-        dots[ROWS, streams](
-            x.unsafe_offset(done * inputs),
-            matrix,
-            y.unsafe_offset(done * outputs),
-            inputs,
-            outputs,
-            apart,
-        )
-        done += ROWS
-    comptime for left in range(1, ROWS):
-        if rows - done == left:
-            dots[left, streams](
+        for place in range(count):
+            dots[ROWS, streams](
                 x.unsafe_offset(done * inputs),
-                matrix,
-                y.unsafe_offset(done * outputs),
+                matrix.unsafe_offset(place * inputs),
+                y.unsafe_offset(done * outputs + place),
                 inputs,
                 outputs,
                 apart,
             )
+        done += ROWS
+    comptime for left in range(1, ROWS):
+        if rows - done == left:
+            for place in range(count):
+                dots[left, streams](
+                    x.unsafe_offset(done * inputs),
+                    matrix.unsafe_offset(place * inputs),
+                    y.unsafe_offset(done * outputs + place),
+                    inputs,
+                    outputs,
+                    apart,
+                )
 
 
 @inline(.never)
-def few_rows(
+def multiply(
     x: ImmPointer[Float32, ImmutAnyOrigin],
     matrix: ImmPointer[Float32, ImmutAnyOrigin],
     y: MutPointer[Float32, MutAnyOrigin],
@@ -108,13 +114,14 @@ def few_rows(
     """Write the product to `y`; apart from `Product`, which is compiled for each shape anew."""
     var tasks = parallelism_level(None)
     var share = (outputs + tasks - 1) // tasks
+    var size = max(BLOCK // (4 * STREAMS * inputs), 1)
 
     def part(task: Int) {imm}:
         var start = task * share
         var end = min(start + share, outputs)
         var apart = max(end - start, 0) // STREAMS
-        for place in range(start, start + apart):
-            all_dots[STREAMS](
+        for place in range(start, start + apart, size):
+            block[STREAMS](
                 x,
                 matrix.unsafe_offset(place * inputs),
                 y.unsafe_offset(place),
@@ -122,49 +129,39 @@ def few_rows(
                 inputs,
                 outputs,
                 apart,
+                min(size, start + apart - place),
             )
-        for place in range(start + apart * STREAMS, end):
-            all_dots[1](
+        var rest = start + apart * STREAMS
+        if rest < end:
+            block[1](
                 x,
-                matrix.unsafe_offset(place * inputs),
-                y.unsafe_offset(place),
+                matrix.unsafe_offset(rest * inputs),
+                y.unsafe_offset(rest),
                 rows,
                 inputs,
                 outputs,
                 0,
+                end - rest,
             )
 
     sync_parallelize(part, tasks)
 
 
 @extensibility.register("hyperllama.product")
-struct Product[few: Int]:
-    """`x` [rows, inputs] times `matrix` [outputs, inputs] turned: [rows, outputs], in float32.
-
-    More than `few` rows are multiplied by MAX's own product.
-    """
+struct Product:
+    """`x` [rows, inputs] times `matrix` [outputs, inputs] turned: [rows, outputs], in float32."""
 
     @staticmethod
     def execute(
         output: OutputTensor[dtype=DType.float32, rank=2, ...],
         x: InputTensor[dtype=DType.float32, rank=2, ...],
         matrix: InputTensor[dtype=DType.float32, rank=2, ...],
-        context: DeviceContext,
     ) raises:
-        var rows = x.dim_size(0)
-        if rows > Self.few:
-            matmul[transpose_b=True](
-                output.to_tile_tensor[DType.int64](),
-                x.to_tile_tensor[DType.int64](),
-                matrix.to_tile_tensor[DType.int64](),
-                context,
-            )
-            return
-        few_rows(
+        multiply(
             x.unsafe_ptr(),
             matrix.unsafe_ptr(),
             output.unsafe_ptr(),
-            rows,
+            x.dim_size(0),
             x.dim_size(1),
             matrix.dim_size(0),
         )
