@@ -38,13 +38,13 @@ def weights(monkeypatch, encoding):
     monkeypatch.setattr(model, "read_checkpoint", lambda directory, config: checkpoint)
 
 
-def test_maxs_products_are_used_where_ours_do_not_compile(built, monkeypatch, tmp_path):
+def test_the_product_of_max_is_used_where_ours_does_not_compile(built, monkeypatch, tmp_path):
     weights(monkeypatch, "float32")
     said = []
     model.warm(tmp_path, said.append)
     assert built == [True, False]
-    [sentence] = [line for line in said if "do not compile" in line]
-    assert sentence.endswith("so its own are used: no such intrinsic")
+    [sentence] = [line for line in said if "does not compile" in line]
+    assert sentence.endswith("so MAX's own is used: no such intrinsic")
 
 
 def test_four_bits_do_not_ask_for_them(built, monkeypatch, tmp_path):

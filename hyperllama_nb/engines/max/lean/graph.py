@@ -36,12 +36,12 @@ def cache_layout(config: Config) -> MHAKVCacheParams:
 def build(config: Config, checkpoint: Checkpoint, *, own: bool) -> Graph:
     """Return the graph; it depends on the model's sizes, not on the context or the batch.
 
-    With `own`, products of float32 are our kernel's; raises RuntimeError if that does not compile.
-
     Its inputs are the tokens of all rows, int64 [tokens]; where each row begins, uint32 [rows + 1];
     the rotations of all positions, float32 [positions, head size]; and the KV cache's. Its output
     is float32 [rows, vocabulary]: the logits after each row's last token. Query, key and value are
-    one product, and so are gate and up: at one token a product's launch is much of its time.
+    one product, and so are gate and up: at one token a product's launch is much of its time. With
+    `own`, products are our kernel's, for weights in float32; raises RuntimeError if it does not
+    compile.
     """
     layout = cache_layout(config)
     weigh = _Weights(checkpoint, own=own)

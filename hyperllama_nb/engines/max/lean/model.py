@@ -55,14 +55,13 @@ def _compile(
         report("Compiling the graph")
         return session.compile(graph)
 
-    try:
-        return config, checkpoint, session, compiled(own=own and checkpoint.encoding == "float32")
-    except Exception as error:  # whatever another release of MAX raises for them
-        if checkpoint.encoding != "float32" or not own:
-            raise
-        told = str(error).strip().partition("\n")[0]
-        report(f"Our products do not compile with this release of MAX, so its own are used: {told}")
-        return config, checkpoint, session, compiled(own=False)
+    if own and checkpoint.encoding == "float32":
+        try:
+            return config, checkpoint, session, compiled(own=True)
+        except Exception as error:  # noqa: BLE001  # whatever another release of MAX raises for it
+            told = str(error).strip().partition("\n")[0]
+            report(f"Our product of float32 does not compile, so MAX's own is used: {told}")
+    return config, checkpoint, session, compiled(own=False)
 
 
 class LlamaModel:
