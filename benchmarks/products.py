@@ -25,6 +25,7 @@ from max.dtype import DType
 from max.engine import InferenceSession, Model
 from max.graph import DeviceRef, Graph, TensorType, TensorValue, Weight, ops
 from numpy.typing import NDArray
+from tuning import told
 
 from hyperllama_nb.engines.max.lean.base import Row
 from hyperllama_nb.engines.max.lean.config import read_config
@@ -64,11 +65,6 @@ def timed(work: Callable[[], Any]) -> float:
         work()
         times.append(1e3 * (time.perf_counter() - began))
     return statistics.median(times)
-
-
-def told(values: Sequence[float]) -> str:
-    """Return the median and the range."""
-    return f"{statistics.median(values):.1f} ({min(values):.1f} to {max(values):.1f})"
 
 
 def works(directory: Path) -> tuple[dict[tuple[str, str, int], Callable[[], Any]], dict[str, int]]:
